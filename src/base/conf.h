@@ -1,0 +1,99 @@
+/*
+ * conf: the configuration. One table (options.def) drives everything.
+ *
+ * conf_load parses the file (libconfig), collects every mistake with its file:line, and returns an immutable snapshot
+ * or NULL. A snapshot is shared by reference: a reload builds a new one, whoever started with the old one keeps it.
+ * References are counted atomically; the snapshot itself never changes, so any thread may read it.
+ * Secrets are read once, into the snapshot, and are wiped with it; they are printed as ***.
+ */
+#ifndef BASE_CONF_H
+#define BASE_CONF_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct str;
+
+/* What a media prefix may be used for; none given is upstream. */
+enum conf_class { CONF_CLASS_UPSTREAM, CONF_CLASS_PUBLIC, CONF_CLASS_AUTHORIZED, CONF_CLASS_DENY };
+/* Who carries out PUT and DELETE on a media URL. NONE: passed through untouched. */
+enum conf_writes { CONF_WRITES_NONE, CONF_WRITES_UPSTREAM, CONF_WRITES_DISK };
+enum { CONF_SOURCE_DISK, CONF_SOURCE_ORIGIN };
+enum { CONF_MIRROR_SYNC, CONF_MIRROR_ASYNC };
+enum { CONF_ODD_UPSTREAM, CONF_ODD_REFUSE };
+
+/* media.prefixes: ( { url = "/media/"; class = "public"; writes = "disk"; token-file = "..."; cache-control = "..."; } ) */
+struct conf_prefix {
+	char *url;		/* begins with media.url */
+	size_t url_len;
+	enum conf_class class;
+	bool class_given;	/* phases above backfill need it */
+	enum conf_writes writes;
+	char *token;		/* bearer token for writes = disk; secret, NULL if none */
+	char *cache_control;	/* sent with the file, from both sides; NULL: none */
+};
+
+struct conf_list {
+	char **v;
+	size_t n;
+};
+
+struct conf {
+	char *path;		/* the main file, absolute */
+	char *phase_file;	/* the file in which "phase" stands, absolute */
+	unsigned phase_line;
+	char *r2_secret;	/* from file or environment; secret */
+	char *r2_access_key;	/* the id, wherever it came from */
+	char *redis_password;	/* NULL: none; secret */
+	char *admin_token;	/* NULL: none; secret */
+	struct conf_prefix *prefixes; /* longest url first */
+	size_t nprefixes;
+
+#define OPT_STR(field, ...) char *field;
+#define OPT_ENUM(field, ...) int field;
+#define OPT_BOOL(field, ...) bool field;
+#define OPT_INT(field, ...) int64_t field;
+#define OPT_SIZE(field, ...) uint64_t field;
+#define OPT_TIME(field, ...) uint64_t field;
+#define OPT_LIST(field, ...) struct conf_list field;
+#include "options.def"
+#undef OPT_STR
+#undef OPT_ENUM
+#undef OPT_BOOL
+#undef OPT_INT
+#undef OPT_SIZE
+#undef OPT_TIME
+#undef OPT_LIST
+
+	unsigned refs;		/* conf_ref, conf_unref only */
+};
+
+/* Loads path. Every mistake becomes a line "file:line: text\n" in errors; NULL if there is one. The caller owns one
+ * reference. Looks at files that it names (OPTF_FILE, OPTF_DIR), opens no connection. */
+struct conf *conf_load(const char *path, struct str *errors);
+struct conf *conf_ref(const struct conf *c);
+/* Drops a reference and clears the pointer; takes NULL. */
+void conf_unref(struct conf **c);
+
+/* The prefix that a decoded URL path falls under (longest match), or NULL. */
+const struct conf_prefix *conf_prefix_for(const struct conf *c, const char *path, size_t len);
+/* The key of a decoded URL path below media.url: a pointer into path, *klen; NULL if it is not below media.url. */
+const char *conf_key_of(const struct conf *c, const char *path, size_t len, size_t *klen);
+/* Does the path fall under media.uploads? */
+bool conf_is_upload(const struct conf *c, const char *path, size_t len);
+
+/* May new replace old by a reload? Else the name of the first OPTF_RESTART option that differs, for the log. */
+const char *conf_needs_restart(const struct conf *old, const struct conf *new);
+
+/* Rewrites the phase file: atomically (temporary file, fsync, rename, fsync of the folder). */
+enum err conf_write_phase(const struct conf *c, const char *phase_name, struct errbuf *eb) ERR_MUST_CHECK;
+
+/* One line an option: name, type, range, default, text. JSON too: an array of objects. */
+void conf_list_options(struct str *out, bool json);
+/* The snapshot's values, secrets as ***, one "name = value" a line. */
+void conf_dump(const struct conf *c, struct str *out);
+
+#endif

@@ -1,0 +1,32 @@
+/*
+ * addr: "host:port", "[v6]:port" or "unix:/path" as a socket address. Numeric hosts and "localhost" are resolved at once;
+ * other names with getaddrinfo (blocking: at start and reload only).
+ */
+#ifndef IO_ADDR_H
+#define IO_ADDR_H
+
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "base/err.h"
+
+struct addr {
+	union {
+		struct sockaddr sa;
+		struct sockaddr_storage ss;
+		struct sockaddr_un un;
+	};
+	socklen_t len;
+};
+
+enum err addr_parse(struct addr *a, const char *text, struct errbuf *eb) ERR_MUST_CHECK;
+/* "127.0.0.1:8080" or "unix:/path". */
+void addr_text(const struct addr *a, char out[128]);
+bool addr_is_loopback(const struct addr *a);	/* Unix sockets too */
+/* A listening, non-blocking, close-on-exec socket. A stale Unix socket nobody listens on is replaced; mode for Unix sockets. */
+enum err addr_listen(const struct addr *a, int backlog, unsigned mode, int *fd, struct errbuf *eb) ERR_MUST_CHECK;
+/* A non-blocking connect was begun; *fd is to be watched for writing, then addr_connect_result. */
+enum err addr_connect(const struct addr *a, int *fd, struct errbuf *eb) ERR_MUST_CHECK;
+enum err addr_connect_result(int fd, struct errbuf *eb) ERR_MUST_CHECK;
+
+#endif

@@ -1,0 +1,109 @@
+/*
+ * http_server: the server side of HTTP/1.1 connections on a loop. The proxy's clients, the admin listener and the sandbox all
+ * stand on it. It owns sockets, parsing, framing, keep-alive, pipelining (one request at a time, in order), time-outs,
+ * limits and water marks; it knows nothing of what is served.
+ *
+ * A connection has at most one request in work. Its life: on_request -> on_body* -> on_body_end, and at any time from
+ * on_request on: http_conn_start, then write/sendfile, then http_conn_end. The request is over when both its body has been
+ * read (or given up: the connection is then closed after the answer) and its answer is ended and flushed: on_done, the last
+ * callback of a request, in every case. Callbacks run on the loop, never inside a call of the functions below.
+ */
+#ifndef IO_HTTP_SERVER_H
+#define IO_HTTP_SERVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "io/addr.h"
+#include "io/http1.h"
+#include "io/loop.h"
+
+struct http_server;
+struct http_conn;
+
+/* Why a connection was closed; http_close.def: HTTP_CLOSE(name, text). A log word and a metric label. */
+enum http_close {
+#define HTTP_CLOSE(name, text) HTTP_CLOSE_##name,
+#include "http_close.def"
+#undef HTTP_CLOSE
+	HTTP_CLOSE_COUNT
+};
+const char *http_close_name(enum http_close r);
+
+/* Limits and times, in ms; read at use, so that a reload can change them (http_server_set_opts). */
+struct http_server_opts {
+	struct http1_limits limits;
+	uint64_t header_timeout, idle_timeout, body_timeout, write_timeout;
+	unsigned requests_max;		/* per connection; 0: no limit */
+	unsigned conns_max;		/* accepting pauses beyond */
+	size_t out_high;		/* bytes queued for output above which http_conn_write returns false */
+};
+
+struct http_server_cb {
+	/* A request head. head and its slices are valid until the callback returns: copy what is needed. Its body flows only
+	 * after http_conn_read_body; "100 Continue" is sent by that call if the client waits for it. */
+	void (*on_request)(struct http_conn *c, const struct http1_head *head);
+	/* Decoded body bytes; all are taken. Use http_conn_pause to stop the flow. */
+	void (*on_body)(struct http_conn *c, const void *p, size_t n);
+	void (*on_body_end)(struct http_conn *c);
+	/* Queued output fell below half of out_high after a write that returned false. */
+	void (*on_drain)(struct http_conn *c);
+	/* The request is over: ok = the whole answer was handed to the kernel. The connection may live on. */
+	void (*on_done)(struct http_conn *c, bool ok, enum http_close why);
+	/* Optional: connections opened and closed, for metrics. */
+	void (*on_open)(struct http_conn *c);
+	void (*on_close)(struct http_conn *c, enum http_close why);
+	/* Optional: a malformed head: answered with the status of bad and closed by the server itself. */
+	void (*on_bad)(struct http_conn *c, enum http1_bad bad);
+};
+
+struct http_server *http_server_new(struct loop *l, const struct http_server_opts *o, const struct http_server_cb *cb, void *arg);
+void http_server_set_opts(struct http_server *s, const struct http_server_opts *o);
+/* mode: of a Unix socket. The listener belongs to the server. */
+enum err http_server_listen(struct http_server *s, const struct addr *a, unsigned mode, struct errbuf *eb) ERR_MUST_CHECK;
+/* Port of the first TCP listener (0 was asked for: the kernel's choice). */
+unsigned http_server_port(const struct http_server *s);
+/* Stops accepting, closes idle connections, lets running requests end with "Connection: close". */
+void http_server_drain(struct http_server *s);
+unsigned http_server_conns(const struct http_server *s);
+/* Closes everything at once: on_done and on_close run for what was open, then nothing. Takes NULL, clears the pointer. */
+void http_server_free(struct http_server **s);
+void *http_server_arg(const struct http_server *s);
+
+/* The request's own object, for its callbacks. */
+void http_conn_set(struct http_conn *c, void *req);
+void *http_conn_get(const struct http_conn *c);
+struct http_server *http_conn_server(const struct http_conn *c);
+/* The peer's address, "unix:" for Unix sockets. */
+const char *http_conn_peer(const struct http_conn *c);
+bool http_conn_peer_is_unix(const struct http_conn *c);
+
+/* Let the body flow; a body nobody asked for is drained up to 64 KiB after the answer, or the connection closed. */
+void http_conn_read_body(struct http_conn *c);
+void http_conn_pause(struct http_conn *c);
+void http_conn_resume(struct http_conn *c);
+
+/* Starts the answer. head: status line and headers without framing, connection headers and final CRLF, e.g. from
+ * http1_add_status_line + http1_add_header; copied. length: of the body; HTTP_CONN_CHUNKED if not known (HTTP/1.0: until
+ * close); HTTP_CONN_BODYLESS: the status has no body, no Content-Length is added (304, 204, 1xx).
+ * To a HEAD request the headers are those of length and no body is sent; writes are then dropped. */
+#define HTTP_CONN_CHUNKED UINT64_MAX
+#define HTTP_CONN_BODYLESS (UINT64_MAX - 1)
+void http_conn_start(struct http_conn *c, const struct str *head, uint64_t length);
+/* Queues body bytes (copied). false: queue above out_high, wait for on_drain (the bytes were taken all the same). */
+bool http_conn_write(struct http_conn *c, const void *p, size_t n);
+/* Queues a file's range; the descriptor is the connection's from now on and is closed by it. */
+void http_conn_sendfile(struct http_conn *c, int fd, uint64_t off, uint64_t n);
+/* The answer is complete. Fewer bytes than announced: the connection is closed abnormally. */
+void http_conn_end(struct http_conn *c);
+/* Gives up: closes so that the client sees a cut answer, never a complete one. on_done(ok = false) follows. */
+void http_conn_abort(struct http_conn *c, enum http_close why);
+/* No further request on this connection. */
+void http_conn_close_after(struct http_conn *c);
+bool http_conn_started(const struct http_conn *c);
+/* A whole small answer: start, write, end. headers: more header lines ("Name: value\r\n"...), may be NULL. */
+void http_conn_reply(struct http_conn *c, int status, const char *content_type, const char *headers, const void *body, size_t n);
+
+#endif

@@ -1,0 +1,66 @@
+/*
+ * local: the media root on disk. Opens only below the root (openat2 RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS |
+ * RESOLVE_NO_MAGICLINKS), regular files only, never blocks on a FIFO. Calls block: for the loop only open+fstat of what a
+ * client asked for; hashing, syncing and writing belong on the pool. Thread safe (a root is immutable).
+ *
+ * Absence needs evidence: only ENOENT or ENOTDIR of the last component below a readable parent, with the sentinel in place,
+ * is NOTFOUND here. Everything else is an error to retry.
+ */
+#ifndef STORE_LOCAL_H
+#define STORE_LOCAL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include "base/err.h"
+
+struct local;
+struct store_meta;
+
+/* Identity of a file's contents at one moment. */
+struct local_stat {
+	uint64_t dev, ino, size;
+	int64_t mtime_ns, ctime_ns;
+	uint32_t mode, uid, gid;
+	bool exists;
+};
+
+/* Opens the root; site: the id that the sentinel must show. SENTINEL if it is missing or another site's. */
+enum err local_open(struct local **l, const char *root, const char *site, struct errbuf *eb) ERR_MUST_CHECK;
+void local_free(struct local **l);
+/* Is the sentinel there right now, on the same device? OK or SENTINEL. */
+enum err local_sentinel(struct local *l, struct errbuf *eb) ERR_MUST_CHECK;
+/* Writes the sentinel (init). OK if it is there with the same id, STATE if with another's. */
+enum err local_sentinel_write(const char *root, const char *site, struct errbuf *eb) ERR_MUST_CHECK;
+int local_root_fd(const struct local *l);
+const char *local_root_path(const struct local *l);
+
+/* Opens a key for reading and stats it. NOTFOUND as a client sees it: missing, a directory, a symlink, a FIFO. *fd is the caller's. */
+enum err local_open_key(struct local *l, const char *key, size_t klen, int *fd, struct local_stat *st) ERR_MUST_CHECK;
+/* stat without opening; OK with exists = false is proven absence (see above), any doubt is an error. A directory, symlink
+ * or special file is "absent" as a key: exists = false. */
+enum err local_look(struct local *l, const char *key, size_t klen, struct local_stat *st) ERR_MUST_CHECK;
+bool local_same(const struct local_stat *a, const struct local_stat *b);
+/* Is somebody holding an exclusive flock on it (Django saves under one)? */
+bool local_is_locked(int fd);
+
+/* Reads the whole file by pread once: MD5 and SHA-256. CHANGED if fewer or more bytes than size came. stop: may become true to end early (CANCELLED). */
+enum err local_digest(int fd, uint64_t size, uint8_t md5[16], uint8_t sha256[32], const bool *stop) ERR_MUST_CHECK;
+/* fsync of a finished file and of its folders up to the root; NOTFOUND is no failure of anyone's. */
+enum err local_sync(struct local *l, const char *key, size_t klen) ERR_MUST_CHECK;
+
+/* Writing by ourselves (writes = disk): a temporary file ".r2shim-tmp-*" beside the target, folders made. */
+enum err local_tmp_create(struct local *l, const char *key, size_t klen, int *fd, char **tmp_key) ERR_MUST_CHECK;
+/* fsync, rename over key, fsync of the folder; frees tmp_key. created: there was no such file. */
+enum err local_tmp_commit(struct local *l, int fd, char **tmp_key, const char *key, size_t klen, bool *created) ERR_MUST_CHECK;
+void local_tmp_discard(struct local *l, char **tmp_key);
+/* unlink and fsync of the folder. */
+enum err local_unlink(struct local *l, const char *key, size_t klen) ERR_MUST_CHECK;
+/* Free bytes of the file system. */
+enum err local_free_space(struct local *l, uint64_t *bytes) ERR_MUST_CHECK;
+
+/* The metadata that an object of this file bears: mtime, mode, owner, Content-Type by name (mime.h). */
+void local_meta(const struct local_stat *st, const char *key, size_t klen, const char *cache_control, struct store_meta *m);
+
+#endif
