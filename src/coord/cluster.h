@@ -1,0 +1,51 @@
+/*
+ * cluster: a process's tie to the site's Redis: the command connection, the epoch, heartbeats, the list of members.
+ *
+ * At each connect it runs the hello script: a missing epoch, or one made under another run_id, means that Redis is new,
+ * emptied or restarted: the epoch grows and a site-wide quarantine of lease + request limit begins, in which no lease is
+ * given. Every script carries the epoch and fails with ERR_EPOCH if it differs; the cluster then says hello again.
+ * Redis must say noeviction and persist (appendonly or save), or the hello fails (redis.allow-unsafe overrides).
+ */
+#ifndef COORD_CLUSTER_H
+#define COORD_CLUSTER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/conf.h"
+#include "base/str.h"
+#include "io/loop.h"
+#include "io/rds.h"
+
+struct cluster;
+
+struct cluster_cb {
+	/* Hello said: usable. fresh: the epoch is a new one: announce again every mark and open intent you know of. */
+	void (*up)(void *arg, bool fresh);
+	void (*down)(void *arg);
+};
+
+/* role: "proxy", "migrator", "command"; id: unique in the site ("host-statedirhash" for proxies, host-pid for others); copied. */
+struct cluster *cluster_new(struct loop *l, const struct conf *c, const char *role, const char *id, const struct cluster_cb *cb, void *arg);
+void cluster_free(struct cluster **c);
+bool cluster_up(const struct cluster *c);
+/* Why not, for a person: "connection refused", "maxmemory-policy is allkeys-lru: set it to noeviction". */
+const char *cluster_why(const struct cluster *c);
+uint64_t cluster_epoch(const struct cluster *c);
+struct rds *cluster_rds(struct cluster *c);
+struct loop *cluster_loop(struct cluster *c);
+const char *cluster_id(const struct cluster *c);
+/* "r2shim:{site}:" + name, in a buffer of the caller's. */
+void cluster_key(const struct cluster *c, const char *name, struct str *out);
+/* Runs a script whose KEYS are the named keys (keys.h) and whose ARGV[1] is the epoch; further arguments follow. The callback
+ * gets ERR_EPOCH if it differed. */
+struct rds_call *cluster_eval(struct cluster *c, struct rds_script *s, rds_cb *cb, void *arg, const char *const *keynames, size_t nkeys,
+    const struct rds_arg *args, size_t nargs);
+/* This process's heartbeat: a JSON object (text) written every second to members or workers. Replaces the last one; copied. */
+void cluster_heartbeat(struct cluster *c, const char *json);
+/* Removes this process's entry (a clean end); done may be NULL. */
+void cluster_leave(struct cluster *c, void (*done)(void *arg), void *arg);
+/* Checks of Redis for `check --online` and the gates: policy, persistence. The callback's text is empty if all is well. */
+void cluster_preflight(struct cluster *c, void (*done)(void *arg, enum err e, const char *text), void *arg);
+
+#endif

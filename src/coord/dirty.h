@@ -1,0 +1,65 @@
+/*
+ * dirty: a proxy's own knowledge of dirty keys: its open intents, its marks, and a copy of everybody else's, fed from the
+ * changes stream and never emptied by the loss of Redis. It stands on the journal and on marks: what it acknowledges is
+ * durable in the journal, whether or not Redis is there.
+ *
+ * Life of a write on a known key:   dirty_intent -> (upstream) -> dirty_confirm or dirty_abandon -> ... cleared.
+ * Keys learnt from the watcher:     dirty_mark.
+ * Loop thread only.
+ */
+#ifndef COORD_DIRTY_H
+#define COORD_DIRTY_H
+
+#include "coord/cluster.h"
+#include "coord/journal.h"
+#include "coord/marks.h"
+
+struct dirty;
+
+struct dirty_cb {
+	/* A key's mark was cleared, by us or by anyone. */
+	void (*cleared)(void *arg, const char *key, size_t klen, uint64_t gen);
+	/* At start and after a new epoch: a mark of ours that wants mirroring. */
+	void (*owed)(void *arg, const char *key, size_t klen);
+};
+
+/* Opens the journal in dir and replays it: open intents of the last life become marks (outcome unknown). */
+enum err dirty_open(struct dirty **d, struct loop *l, const struct conf *c, const struct dirty_cb *cb, void *arg, struct errbuf *eb) ERR_MUST_CHECK;
+/* Binds it to Redis: from now on marks are announced and the changes stream is read. Call after cluster_new; on cluster up call
+ * dirty_up(fresh). */
+void dirty_bind(struct dirty *d, struct cluster *c);
+void dirty_up(struct dirty *d, bool fresh);
+void dirty_down(struct dirty *d);
+void dirty_close(struct dirty **d);
+
+/* What is known of a key now. false: clean. A key with an open intent is dirty, side local. */
+bool dirty_get(const struct dirty *d, const char *key, size_t klen, struct mark *m);
+/* Is our copy possibly behind: Redis is away, or the changes stream has not been read up? Reads are then cautious: disk first. */
+bool dirty_uncertain(const struct dirty *d);
+size_t dirty_count(const struct dirty *d);
+size_t dirty_open_intents(const struct dirty *d);
+enum err dirty_journal_state(const struct dirty *d);
+
+struct dirty_intent;	/* one write in progress */
+typedef void dirty_done(void *arg, enum err e);
+/* Journal first: done(OK) = on disk, the write may be forwarded; NOSPACE/IO: it may not. key NULL: an upload whose keys the app
+ * chooses. The handle is valid at once; confirm or abandon it exactly once, also after an error. */
+struct dirty_intent *dirty_intent(struct dirty *d, const char *key, size_t klen, enum mark_op op, dirty_done *done, void *arg);
+/* The write ended, or its outcome is unknown (then op is what the disk shows now, or what was intended). The own copy moves now; done runs when
+ * the mark is durable: (journal; Redis too if it answers in time). done may be NULL. For key NULL: just closes it. */
+void dirty_confirm(struct dirty *d, struct dirty_intent **i, enum mark_op op, dirty_done *done, void *arg);
+/* The write certainly did not happen: nothing was forwarded. */
+void dirty_abandon(struct dirty *d, struct dirty_intent **i);
+/* A write that was learnt of after the fact (watcher, hint): journal MARK with fdatasync, then Redis. done as above. */
+void dirty_mark(struct dirty *d, const char *key, size_t klen, enum mark_op op, dirty_done *done, void *arg);
+/* reconcile has made the sides equal at gen: moves the own copy at once (the changes stream will say it again). */
+void dirty_cleared(struct dirty *d, const char *key, size_t klen, uint64_t gen);
+
+/* The watcher's clean point: everything that happened before time_ms was seen and marked. */
+void dirty_set_clean(struct dirty *d, uint64_t time_ms);
+uint64_t dirty_clean(const struct dirty *d);	/* 0: never */
+/* The last phase and epoch that this proxy was in, from the journal; -1: none. */
+int dirty_last_phase(const struct dirty *d);
+void dirty_set_phase(struct dirty *d, int phase);
+
+#endif

@@ -1,0 +1,31 @@
+/*
+ * keys: the name of every key in Redis. All begin with "r2shim:{SITE}:", so that one ACL rule (~r2shim:*) covers them and a
+ * cluster keeps a site on one node. What is in flight lives here, never an entry per file of the site.
+ */
+#ifndef COORD_KEYS_H
+#define COORD_KEYS_H
+
+#define KEYS_PREFIX "r2shim:{%s}:"
+
+#define KEYS_EPOCH     "epoch"		/* string: the epoch; missing: Redis is new or was emptied */
+#define KEYS_RUN       "run"		/* string: Redis's run_id that the epoch was made under */
+#define KEYS_QUARANTINE "quarantine"	/* string: until this time (Redis TIME, ms) no lease is given */
+#define KEYS_GEN       "gen"		/* string: the last gen given */
+#define KEYS_MARKS     "marks"		/* hash: key -> mark, text form in dirty.h */
+#define KEYS_OPEN      "open"		/* hash: "member/intent" -> "deadline_ms key": open intents */
+#define KEYS_DUE       "due"		/* zset: key, scored by the time (ms) at which a migrator should look at it */
+#define KEYS_CHANGES   "changes"	/* stream: mark set / cleared, for the proxies' own copies; trimmed */
+#define KEYS_LEASES    "leases"		/* hash: key -> "token until_ms" */
+#define KEYS_LIVE      "live"		/* stream, group "w": dirty keys */
+#define KEYS_BACKFILL  "backfill"	/* stream, group "w": batches */
+#define KEYS_ATTEMPTS  "attempts"	/* hash: key -> failures so far */
+#define KEYS_DEAD      "dead"		/* hash: key -> JSON: why, since, attempts */
+#define KEYS_MEMBERS   "members"	/* hash: proxy id -> JSON heartbeat: phase, epoch, time, degraded */
+#define KEYS_WORKERS   "workers"	/* hash: migrator name -> JSON heartbeat: counters, time */
+#define KEYS_FEEDER    "feeder"		/* string with expiry: the migrator that feeds the backfill */
+#define KEYS_RUNSTATE  "run-state"	/* hash: the backfill run: state, id, cursor, counters, census */
+#define KEYS_CENSUS    "census"		/* set: objects without a file, found once by the running census */
+#define KEYS_VERIFY    "verify"		/* hash: the last verify */
+#define KEYS_SITE      "site"		/* hash: left-passthrough (ms), last-fallback (ms), last-census-due (ms), census-done (ms) */
+
+#endif

@@ -1,0 +1,71 @@
+/*
+ * reconcile: the one verb. Looks at both sides of a key as they are now and makes the stale one equal to the one confirmed
+ * last. Everything that moves bytes is this function: the proxy's mirror, the migrators' backfill, promote-on-read, repair.
+ * Doing it twice, late, or from two machines in turn is harmless.
+ *
+ * The steps are in reconcile.c in their order (docs/protocol.md, "One rule for a key"). In the phases that are built the disk is
+ * always the truth: R2 is made equal to it. Loop thread; blocking work goes to the pool.
+ */
+#ifndef SYNC_RECONCILE_H
+#define SYNC_RECONCILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/conf.h"
+#include "base/err.h"
+#include "coord/marks.h"
+#include "io/loop.h"
+#include "io/pool.h"
+#include "store/local.h"
+#include "store/store.h"
+
+enum reconcile_result {
+	RECONCILE_EQUAL,	/* nothing was to do */
+	RECONCILE_COPIED,	/* R2 now has the file's bytes */
+	RECONCILE_DELETED,	/* the object was deleted: the tombstone was carried out */
+	RECONCILE_ORPHAN,	/* an object without a file and without evidence of a delete: left alone; a census decides */
+	RECONCILE_UNHOLDABLE,	/* a name that R2 cannot hold: the disk serves it */
+	RECONCILE_DEFERRED,	/* the file is being written (flock), or somebody holds the lease: look again later */
+	RECONCILE_FAILED	/* see the error */
+};
+const char *reconcile_result_name(enum reconcile_result r);
+
+struct reconcile_report {
+	enum reconcile_result result;
+	enum err e;		/* FAILED and DEFERRED: why */
+	bool clean;		/* the sides are equal and no mark stands: nobody wrote meanwhile */
+	uint64_t gen;		/* the mark's gen that was cleared (clean) */
+	uint64_t bytes;		/* sent */
+	char why[256];		/* for a person; "" if all is well */
+};
+
+/* What it works with; lives longer than every reconcile. */
+struct reconcile_env {
+	struct loop *loop;
+	struct pool *pool;
+	struct cluster *cluster;
+	struct store *r2;
+	struct local *local;
+	const struct conf *conf;
+};
+
+/* What R2's listing said, to save requests. */
+struct reconcile_hint {
+	bool listed;		/* the listing was looked at */
+	bool absent;		/* ... and had nothing under the key */
+	const char *etag;
+	uint64_t size;
+	int64_t last_modified_ms;
+};
+
+struct reconcile;
+typedef void reconcile_done(void *arg, const struct reconcile_report *r);
+/* hint may be NULL. The key is copied. */
+struct reconcile *reconcile_start(const struct reconcile_env *env, const char *key, size_t klen, const struct reconcile_hint *hint,
+    reconcile_done *done, void *arg);
+/* done will not run; a running PUT is cut, the lease is dropped or left to its quarantine. */
+void reconcile_cancel(struct reconcile **r);
+
+#endif
