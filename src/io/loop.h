@@ -22,13 +22,13 @@ struct loop *loop_new(void);
 /* Everything set up on it must be gone, or embedded in memory that outlives it. Takes NULL, clears the pointer. */
 void loop_free(struct loop **l);
 struct event_base *loop_base(struct loop *l);
-/* Runs until loop_stop. */
+/* Runs until loop_stop; a stop before it began counts. Loops do not nest. */
 void loop_run(struct loop *l);
 void loop_stop(struct loop *l);
-/* Runs until *flag is true or ms have passed; true if *flag. For commands and tests that wait for one thing. */
+/* Runs until *flag is true, ms have passed, or loop_stop; true if *flag. For commands and tests that wait for one thing. */
 bool loop_run_until(struct loop *l, const bool *flag, uint64_t ms);
 
-/* A one-shot timer, embedded. Setting a set one moves it. */
+/* A one-shot timer, embedded. Setting a set one moves it. Never early, late by some ms (the coarse clock's tick). */
 struct loop_timer {
 	struct loop *loop;
 	struct event *ev;
@@ -52,7 +52,7 @@ struct loop_call {
 void loop_call_init(struct loop_call *c, struct loop *l, loop_cb *cb, void *arg);
 void loop_call_soon(struct loop_call *c);
 void loop_call_cancel(struct loop_call *c);
-/* The same from any thread. Not cancellable; c must live until cb has run. */
+/* The same from any thread. c must live until cb has run; the loop's thread may cancel it once no other can post it. */
 void loop_post(struct loop_call *c);
 
 enum { LOOP_READ = 1, LOOP_WRITE = 2 };
@@ -67,7 +67,7 @@ struct loop_fd {
 };
 void loop_fd_init(struct loop_fd *f, struct loop *l, int fd, void (*cb)(void *arg, int what), void *arg);
 void loop_fd_want(struct loop_fd *f, int what);
-/* Stops watching; does not close the descriptor. */
+/* Stops watching; does not close the descriptor: close it after this, never before. */
 void loop_fd_fini(struct loop_fd *f);
 
 /* A signal handler that runs on the loop; lives as long as the loop. */

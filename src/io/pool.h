@@ -25,10 +25,12 @@ struct pool_job {
 };
 
 struct pool *pool_new(struct loop *l, unsigned nthreads);
-/* Waits for running work; queued work is dropped (drop, or nothing). Takes NULL, clears the pointer. */
+/* Waits for running work; no done runs any more, and queued work is dropped. Of cancelled jobs drop runs here, of others
+ * nothing: their memory is free to go when this returns. Takes NULL, clears the pointer. */
 void pool_free(struct pool **p);
 void pool_submit(struct pool *p, struct pool_job *j, void (*work)(void *), void (*done)(void *), void *arg);
-/* done will not run; drop(arg) runs on the loop, later, when the job's memory is no longer in use. */
+/* done will not run; drop(arg) (may be NULL) runs on the loop, later, when the job's memory is no longer in use. Only for a
+ * job that is busy and not cancelled yet. */
 void pool_cancel(struct pool_job *j, void (*drop)(void *));
 bool pool_job_cancelled(const struct pool_job *j);
 
