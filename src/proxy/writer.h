@@ -1,0 +1,87 @@
+/*
+ * writer: how a write becomes known, durable and mirrored. It owns the watcher, the marks' own copy (dirty) and the mirror
+ * queue; the request engine brackets each request that may write with writer_begin and writer_finish.
+ *
+ *   begin:  the intent is on disk (fdatasync) before anything is forwarded; 507/503 if that is not possible
+ *   finish: the upstream has answered (or not). With a key: look at the disk, confirm the mark. Without: the watcher barrier:
+ *           drain the kernel's event queue, fsync each finished file and its folder, mark each key in the journal.
+ *           Then, with mirror.policy = sync, wait until R2 has them or mirror.deadline has passed or a first try has failed;
+ *           then done: the answer may go. The marks that are left are mirrored behind it, until they are gone.
+ *
+ * Loop thread only.
+ */
+#ifndef PROXY_WRITER_H
+#define PROXY_WRITER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/conf.h"
+#include "coord/dirty.h"
+#include "sync/reconcile.h"
+
+struct writer;
+struct writer_op;
+
+/* Opens the journal and, from phase dual-write on, starts the watcher with its first crawl. env stays the caller's and may be
+ * swapped by writer_reload. cluster may be down. */
+enum err writer_new(struct writer **w, const struct reconcile_env *env, int phase, struct errbuf *eb) ERR_MUST_CHECK;
+/* A reload: new options, another phase (0 -> 1 starts the watcher, a crawl of what changed since the clean point, and asks for
+ * a census; 1 -> 0 stops it after a last drain). */
+void writer_reload(struct writer *w, const struct reconcile_env *env, int phase);
+/* cluster's callbacks are handed on. */
+void writer_up(struct writer *w, bool fresh);
+void writer_down(struct writer *w);
+/* SIGTERM: mirrors what is owed up to ms, then done. */
+void writer_drain(struct writer *w, uint64_t ms, void (*done)(void *arg), void *arg);
+void writer_free(struct writer **w);
+
+/* For reads. */
+struct dirty *writer_dirty(struct writer *w);
+
+/* May a write be taken at all now: journal writable, free disk above media.min-free? OK, NOSPACE, IO, SENTINEL. */
+enum err writer_ready(struct writer *w);
+
+typedef void writer_begun(void *arg, enum err e);
+/* key NULL: the app chooses the keys. The op is valid at once; finish it exactly once, also after an error. */
+struct writer_op *writer_begin(struct writer *w, const char *key, size_t klen, enum mark_op op, writer_begun *done, void *arg);
+enum writer_outcome {
+	WRITER_ANSWERED,	/* the upstream answered, with whatever status: look at what is there */
+	WRITER_UNKNOWN,		/* timeout, cut, crash: something may have happened, or may still happen */
+	WRITER_NOT_SENT		/* certainly nothing was forwarded */
+};
+/* mirrored: R2 has it too. done runs when the answer may go out; e: ERR_OK, or why the durable mark could not be made (the
+ * client then gets 503 or 507 instead of the upstream's answer). NULL done: the client is gone. */
+typedef void writer_finished(void *arg, enum err e, bool mirrored);
+void writer_finish(struct writer *w, struct writer_op **op, enum writer_outcome o, writer_finished *done, void *arg);
+/* The client has gone while finish was waiting: done will not run, the work goes on. */
+void writer_forget(struct writer *w, struct writer_op **op);
+
+/* A read found a key in the other side only: have it looked at (no mark). */
+void writer_promote(struct writer *w, const char *key, size_t klen);
+
+/* writes = disk: the proxy itself stores a body. Between begin and finish. Chunks are written on the pool in order. */
+struct writer_file;
+typedef void writer_file_done(void *arg, enum err e, bool created);
+struct writer_file *writer_file_open(struct writer *w, const char *key, size_t klen);
+/* false: pause the source until drained(arg) is called. */
+bool writer_file_write(struct writer_file *f, const void *p, size_t n, void (*drained)(void *arg), void *arg);
+/* fsync, rename into place, fsync of the folder. */
+void writer_file_commit(struct writer_file **f, writer_file_done *done, void *arg);
+void writer_file_discard(struct writer_file **f);
+/* unlink + fsync; NOTFOUND if there was none. */
+void writer_unlink(struct writer *w, const char *key, size_t klen, writer_file_done *done, void *arg);
+
+/* What is degraded or going on, for status and health: appends to a JSON object's body. */
+struct writer_state {
+	size_t marks, intents, mirroring, waiting;
+	uint64_t oldest_ms;		/* age of the oldest mark, 0: none */
+	bool watching, crawling, census_due;
+	size_t watched_dirs;
+	const char *watch_trouble;	/* NULL: none; e.g. the inotify limit */
+	enum err journal;
+};
+void writer_state(const struct writer *w, struct writer_state *s);
+
+#endif
