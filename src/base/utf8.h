@@ -14,5 +14,9 @@ bool utf8_valid(const void *p, size_t n);
 /* Appends the NFC form; false (nothing appended) if the bytes are not UTF-8. */
 bool utf8_add_nfc(struct str *out, const void *p, size_t n);
 bool utf8_is_nfc(const void *p, size_t n);
+/* Length of the character at p, 0 if malformed; and the same, but 0 too for what a terminal must not show: controls,
+ * bidi marks, unassigned. */
+size_t utf8_char(const void *p, size_t n);
+size_t utf8_printable(const void *p, size_t n);
 
 #endif
