@@ -10,6 +10,7 @@
 #define STORE_LOCAL_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/stat.h>
 
@@ -39,7 +40,7 @@ const char *local_root_path(const struct local *l);
 /* Opens a key for reading and stats it. NOTFOUND as a client sees it: missing, a directory, a symlink, a FIFO. *fd is the caller's. */
 enum err local_open_key(struct local *l, const char *key, size_t klen, int *fd, struct local_stat *st) ERR_MUST_CHECK;
 /* stat without opening; OK with exists = false is proven absence (see above), any doubt is an error. A directory, symlink
- * or special file is "absent" as a key: exists = false. */
+ * or special file is "absent" as a key: exists = false. Behind a symlink nothing is ours to judge: UNSUPPORTED. */
 enum err local_look(struct local *l, const char *key, size_t klen, struct local_stat *st) ERR_MUST_CHECK;
 bool local_same(const struct local_stat *a, const struct local_stat *b);
 /* Is somebody holding an exclusive flock on it (Django saves under one)? */
@@ -52,7 +53,8 @@ enum err local_sync(struct local *l, const char *key, size_t klen) ERR_MUST_CHEC
 
 /* Writing by ourselves (writes = disk): a temporary file ".r2shim-tmp-*" beside the target, folders made. */
 enum err local_tmp_create(struct local *l, const char *key, size_t klen, int *fd, char **tmp_key) ERR_MUST_CHECK;
-/* fsync, rename over key, fsync of the folder; frees tmp_key. created: there was no such file. */
+/* fsync, rename over key, fsync of the folder; frees tmp_key (discarded if it fails). fd stays the caller's. created: there
+ * was no such file. EXISTS: a folder, or below a file. */
 enum err local_tmp_commit(struct local *l, int fd, char **tmp_key, const char *key, size_t klen, bool *created) ERR_MUST_CHECK;
 void local_tmp_discard(struct local *l, char **tmp_key);
 /* unlink and fsync of the folder. */

@@ -1,0 +1,364 @@
+/* local: on a tree in /tmp with everything in it that a media root should not have. */
+#include "unit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/digest.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "store/local.h"
+#include "store/store.h"
+
+#define Z(z) (z), strlen(z)
+
+static char root[64];
+static struct local *l;
+
+static void
+put_file(const char *path, const char *text)
+{
+	int dir = open(root, O_RDONLY | O_DIRECTORY), fd = openat(dir, path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+	assert_int_equal(close(fd), 0);
+	assert_int_equal(close(dir), 0);
+}
+
+static int
+setup(void **state)
+{
+	struct errbuf eb;
+
+	(void)state;
+	(void)snprintf(root, sizeof(root), "/tmp/r2shim-local-XXXXXX");
+	assert_non_null(mkdtemp(root));
+	assert_int_equal(chmod(root, 0755), 0);
+	assert_int_equal(local_sentinel_write(root, "demo", &eb), ERR_OK);
+	assert_int_equal(chdir(root), 0);
+	assert_int_equal(mkdir("d", 0755), 0);
+	assert_int_equal(mkdir("d/sub", 0755), 0);
+	put_file("d/f.txt", "hello");
+	put_file("d/caf\xe9", "latin");
+	put_file("d/e\xcc\x81.png", "nfd");
+	assert_int_equal(symlink("f.txt", "d/link"), 0);
+	assert_int_equal(symlink("/etc/passwd", "d/out"), 0);
+	assert_int_equal(symlink("d", "dlink"), 0);
+	assert_int_equal(mkfifo("d/fifo", 0644), 0);
+	assert_int_equal(local_open(&l, root, "demo", &eb), ERR_OK);
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	char *cmd = mem_printf("rm -rf -- %s %s.away", root, root);
+
+	(void)state;
+	local_free(&l);
+	assert_int_equal(chdir("/"), 0);
+	assert_int_equal(system(cmd), 0);
+	mem_free(cmd);
+	return 0;
+}
+
+static enum err
+look(const char *key, bool *exists)
+{
+	struct local_stat st;
+	enum err e = local_look(l, Z(key), &st);
+
+	*exists = st.exists;
+	return e;
+}
+
+static enum err
+open_key(const char *key)
+{
+	struct local_stat st;
+	int fd;
+	enum err e = local_open_key(l, Z(key), &fd, &st);
+
+	assert_int_equal(e == ERR_OK, fd >= 0);
+	if (fd >= 0)
+		assert_int_equal(close(fd), 0);
+	return e;
+}
+
+static void
+test_sentinel(void **state)
+{
+	struct local *other = NULL;
+	struct errbuf eb;
+
+	(void)state;
+	assert_int_equal(local_sentinel(l, &eb), ERR_OK);
+	assert_int_equal(local_sentinel_write(root, "demo", &eb), ERR_OK);
+	assert_int_equal(local_sentinel_write(root, "other", &eb), ERR_STATE);
+	assert_non_null(strstr(eb.text, "\"demo\""));
+	assert_int_equal(local_open(&other, root, "other", &eb), ERR_SENTINEL);
+	assert_null(other);
+	assert_int_equal(local_open(&other, "/nonexistent", "demo", &eb), ERR_NOTFOUND);
+	assert_int_equal(unlink(".r2shim-root"), 0);
+	assert_int_equal(local_sentinel(l, &eb), ERR_SENTINEL);
+	assert_int_equal(local_open(&other, root, "demo", &eb), ERR_SENTINEL);
+	/* a longer id that begins alike is another */
+	put_file(".r2shim-root", "demo2\n");
+	assert_int_equal(local_sentinel(l, &eb), ERR_SENTINEL);
+	put_file(".r2shim-root", "demo");
+	assert_int_equal(local_sentinel(l, &eb), ERR_OK);
+}
+
+static void
+test_open_key(void **state)
+{
+	char longkey[5000];
+
+	(void)state;
+	assert_int_equal(open_key("d/f.txt"), ERR_OK);
+	assert_int_equal(open_key("d/caf\xe9"), ERR_OK);
+	assert_int_equal(open_key("d"), ERR_NOTFOUND);
+	assert_int_equal(open_key("d/"), ERR_NOTFOUND);
+	assert_int_equal(open_key("d/f.txt/"), ERR_NOTFOUND);
+	assert_int_equal(open_key("d/link"), ERR_NOTFOUND);
+	assert_int_equal(open_key("d/out"), ERR_NOTFOUND);
+	assert_int_equal(open_key("dlink/f.txt"), ERR_NOTFOUND);
+	assert_int_equal(open_key("d/fifo"), ERR_NOTFOUND);
+	assert_int_equal(open_key("d/missing"), ERR_NOTFOUND);
+	assert_int_equal(open_key("no/such/dir"), ERR_NOTFOUND);
+	assert_int_equal(open_key("d/f.txt/below"), ERR_NOTFOUND);
+	assert_int_equal(open_key("../etc/passwd"), ERR_NOTFOUND);
+	assert_int_equal(open_key("d/../../etc/passwd"), ERR_NOTFOUND);
+	assert_int_equal(open_key("/etc/passwd"), ERR_INVAL);
+	assert_int_equal(open_key(""), ERR_INVAL);
+	memset(longkey, 'a', sizeof(longkey));
+	longkey[4999] = '\0';
+	assert_int_equal(open_key(longkey), ERR_NOTFOUND);
+	longkey[300] = '\0';
+	assert_int_equal(open_key(longkey), ERR_NOTFOUND);
+}
+
+static void
+test_look(void **state)
+{
+	struct local_stat a, b;
+	bool exists;
+	char key[302];
+
+	(void)state;
+	assert_int_equal(look("d/f.txt", &exists), ERR_OK);
+	assert_true(exists);
+	for (size_t i = 0; i < 8; i++) {
+		static const char *const absent[] = {"d/missing", "no/such/dir", "d/f.txt/below", "d/f.txt/a/b", "d/sub", "d/link", "d/fifo",
+		    "d/sub/x"};
+
+		assert_int_equal(look(absent[i], &exists), ERR_OK);
+		assert_false(exists);
+	}
+	/* what lies behind a symlink is not ours to call absent */
+	assert_int_equal(look("dlink/f.txt", &exists), ERR_UNSUPPORTED);
+	assert_int_equal(look("dlink/missing", &exists), ERR_UNSUPPORTED);
+	assert_int_equal(look("dlink/a/b", &exists), ERR_UNSUPPORTED);
+	memset(key, 'a', sizeof(key));
+	key[301] = '\0';
+	assert_int_not_equal(look(key, &exists), ERR_OK);
+
+	assert_int_equal(local_look(l, Z("d/f.txt"), &a), ERR_OK);
+	assert_int_equal(a.size, 5);
+	assert_int_equal(a.mode, 0644);
+	assert_int_equal(local_look(l, Z("d/f.txt"), &b), ERR_OK);
+	assert_true(local_same(&a, &b));
+	put_file("d/f.txt.new", "hello");
+	assert_int_equal(rename("d/f.txt.new", "d/f.txt"), 0);
+	assert_int_equal(local_look(l, Z("d/f.txt"), &b), ERR_OK);
+	assert_false(local_same(&a, &b));
+	assert_int_equal(unlink("d/f.txt"), 0);
+	assert_int_equal(local_look(l, Z("d/f.txt"), &b), ERR_OK);
+	assert_false(local_same(&a, &b));
+}
+
+/* Absence needs the sentinel, the same root, and a parent that can be read. */
+static void
+test_no_evidence(void **state)
+{
+	char away[80], sentinel[80];
+	bool exists;
+
+	(void)state;
+	assert_int_equal(unlink(".r2shim-root"), 0);
+	assert_int_equal(look("d/missing", &exists), ERR_SENTINEL);
+	assert_int_equal(look("d/sub", &exists), ERR_SENTINEL);
+	assert_int_equal(open_key("d/missing"), ERR_SENTINEL);
+	assert_int_equal(look("d/f.txt", &exists), ERR_OK);	/* what is there is there */
+	assert_true(exists);
+	put_file(".r2shim-root", "demo\n");
+	assert_int_equal(look("d/missing", &exists), ERR_OK);
+
+	/* another folder in the root's place, even with a sentinel */
+	(void)snprintf(away, sizeof(away), "%s.away", root);
+	assert_int_equal(rename(root, away), 0);
+	assert_int_equal(look("d/missing", &exists), ERR_SENTINEL);
+	assert_int_equal(mkdir(root, 0755), 0);
+	put_file(".r2shim-root", "demo\n");
+	assert_int_equal(look("d/missing", &exists), ERR_SENTINEL);
+	assert_int_equal(look("x", &exists), ERR_SENTINEL);
+
+	if (geteuid() != 0)
+		return;
+	(void)snprintf(sentinel, sizeof(sentinel), "%s/.r2shim-root", root);
+	assert_int_equal(unlink(sentinel), 0);
+	assert_int_equal(rmdir(root), 0);
+	assert_int_equal(rename(away, root), 0);
+	assert_int_equal(chmod("d/sub", 0700), 0);
+	assert_int_equal(mkdir("d/noread", 0711), 0);
+	assert_int_equal(seteuid(65534), 0);
+	assert_int_equal(look("d/sub/x", &exists), ERR_DENIED);
+	assert_int_equal(look("d/noread/x", &exists), ERR_DENIED);
+	assert_int_equal(look("d/noread/x/y", &exists), ERR_DENIED);
+	assert_int_equal(open_key("d/sub/x"), ERR_DENIED);
+	assert_int_equal(look("d/missing", &exists), ERR_OK);
+	assert_int_equal(seteuid(0), 0);
+}
+
+static void
+test_digest(void **state)
+{
+	uint8_t md5[16], sha[32], want_md5[16], want_sha[32];
+	struct local_stat st;
+	bool stop = true;
+	char *big = mem_alloc(700000);
+	int fd;
+
+	(void)state;
+	memset(big, 'x', 699999);
+	big[699999] = '\0';
+	put_file("big", big);
+	assert_int_equal(local_open_key(l, Z("big"), &fd, &st), ERR_OK);
+	assert_int_equal(local_digest(fd, st.size, md5, sha, NULL), ERR_OK);
+	digest_md5(big, 699999, want_md5);
+	digest_sha256(big, 699999, want_sha);
+	assert_memory_equal(md5, want_md5, 16);
+	assert_memory_equal(sha, want_sha, 32);
+	assert_int_equal(local_digest(fd, st.size - 1, md5, sha, NULL), ERR_CHANGED);
+	assert_int_equal(local_digest(fd, st.size + 1, md5, sha, NULL), ERR_CHANGED);
+	assert_int_equal(local_digest(fd, st.size, md5, sha, &stop), ERR_CANCELLED);
+	assert_int_equal(close(fd), 0);
+	put_file("empty", "");
+	assert_int_equal(local_open_key(l, Z("empty"), &fd, &st), ERR_OK);
+	assert_int_equal(local_digest(fd, 0, md5, sha, NULL), ERR_OK);
+	assert_int_equal(md5[0], 0xd4);
+	assert_int_equal(close(fd), 0);
+	mem_free(big);
+}
+
+static void
+test_locked(void **state)
+{
+	int a = open("d/f.txt", O_RDWR), b = open("d/f.txt", O_RDONLY);
+
+	(void)state;
+	assert_false(local_is_locked(b));
+	assert_int_equal(flock(a, LOCK_EX), 0);
+	assert_true(local_is_locked(b));
+	assert_int_equal(flock(a, LOCK_UN), 0);
+	assert_false(local_is_locked(b));
+	assert_int_equal(flock(a, LOCK_EX | LOCK_NB), 0);	/* nothing is left behind */
+	assert_int_equal(close(a), 0);
+	assert_int_equal(close(b), 0);
+}
+
+static enum err
+write_key(const char *key, const char *text, bool *created)
+{
+	char *tmp;
+	int fd;
+	enum err e = local_tmp_create(l, Z(key), &fd, &tmp);
+
+	if (e != ERR_OK)
+		return e;
+	assert_non_null(strstr(tmp, ".r2shim-tmp-"));
+	assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+	e = local_tmp_commit(l, fd, &tmp, Z(key), created);
+	assert_null(tmp);
+	assert_int_equal(close(fd), 0);
+	return e;
+}
+
+static void
+test_write(void **state)
+{
+	uint64_t space = 0;
+	bool created;
+	char *tmp;
+	int fd;
+
+	(void)state;
+	assert_int_equal(write_key("new/deep/file", "one", &created), ERR_OK);
+	assert_true(created);
+	assert_int_equal(write_key("new/deep/file", "two", &created), ERR_OK);
+	assert_false(created);
+	assert_int_equal(write_key("top", "x", &created), ERR_OK);
+	assert_int_equal(write_key("d/sub", "x", &created), ERR_EXISTS);	/* a folder */
+	assert_int_equal(write_key("d/f.txt/x", "x", &created), ERR_EXISTS);	/* below a file */
+	assert_int_equal(write_key("dlink/x", "x", &created), ERR_EXISTS);	/* through a symlink */
+	assert_int_equal(access("d/x", F_OK), -1);
+	assert_int_equal(system("test -z \"$(find . -name '.r2shim-tmp-*')\" && test \"$(cat new/deep/file)\" = two"), 0);
+
+	assert_int_equal(local_tmp_create(l, Z("gone/f"), &fd, &tmp), ERR_OK);
+	local_tmp_discard(l, &tmp);
+	assert_null(tmp);
+	local_tmp_discard(l, &tmp);
+	assert_int_equal(close(fd), 0);
+	assert_int_equal(rmdir("gone"), 0);
+
+	assert_int_equal(local_sync(l, Z("new/deep/file")), ERR_OK);
+	assert_int_equal(local_sync(l, Z("top")), ERR_OK);
+	assert_int_equal(local_sync(l, Z("nothing")), ERR_NOTFOUND);
+	assert_int_equal(local_unlink(l, Z("new/deep/file")), ERR_OK);
+	assert_int_equal(local_unlink(l, Z("new/deep/file")), ERR_NOTFOUND);
+	assert_int_equal(local_unlink(l, Z("no/such/file")), ERR_NOTFOUND);
+	assert_int_equal(local_unlink(l, Z("d/sub")), ERR_NOTFOUND);
+	assert_int_equal(local_unlink(l, Z("d/link")), ERR_NOTFOUND);
+	assert_int_equal(local_unlink(l, Z("dlink/f.txt")), ERR_UNSUPPORTED);
+	assert_int_equal(access("d/f.txt", F_OK), 0);
+	assert_int_equal(local_free_space(l, &space), ERR_OK);
+	assert_true(space > 0);
+}
+
+static void
+test_meta(void **state)
+{
+	struct store_meta m;
+	struct local_stat st;
+
+	(void)state;
+	assert_int_equal(local_look(l, Z("d/e\xcc\x81.png"), &st), ERR_OK);
+	local_meta(&st, Z("d/e\xcc\x81.png"), "public", &m);
+	assert_string_equal(m.content_type, "image/png");
+	assert_string_equal(m.cache_control, "public");
+	assert_string_equal(m.spelling, "d/e\xcc\x81.png");
+	assert_int_equal(m.size, 3);
+	assert_true(m.has_mtime && m.has_mode && m.mtime_ns == st.mtime_ns);
+	store_meta_fini(&m);
+	local_meta(&st, Z("plain"), NULL, &m);
+	assert_null(m.cache_control);
+	assert_null(m.spelling);
+	store_meta_fini(&m);
+}
+
+int
+main(void)
+{
+#define ROW(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+	const struct CMUnitTest tests[] = {ROW(test_sentinel), ROW(test_open_key), ROW(test_look), ROW(test_no_evidence), ROW(test_digest),
+	    ROW(test_locked), ROW(test_write), ROW(test_meta)};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
