@@ -1,5 +1,6 @@
 /*
- * rds: a Redis connection on the loop (hiredis async) with a deadline for each command, reconnecting by itself.
+ * rds: a Redis connection on the loop with a deadline for each command, reconnecting by itself. hiredis parses the replies;
+ * the socket is ours, because hiredis's async contexts know no deadlines, free themselves and assert what a peer sends.
  * Arguments are binary safe. A command given while disconnected fails at once with ERR_CONNECT (never queued: who calls
  * decides). One rds for commands; a second one for blocking reads, whose deadline is longer.
  */
@@ -47,7 +48,8 @@ struct rds_arg {
 
 /* timeout_ms 0: the connection's. The arguments are copied. Returns a handle for rds_cancel; valid until cb runs. */
 struct rds_call *rds_command(struct rds *r, uint64_t timeout_ms, rds_cb *cb, void *arg, const struct rds_arg *argv, size_t argc);
-/* A Lua script: EVALSHA, and EVAL once where the server does not know it. Keys first, then arguments. */
+/* A Lua script: EVALSHA, and EVAL once where the server does not know it: it then runs after commands given behind it.
+ * Keys first, then arguments. */
 struct rds_script {
 	const char *name;
 	const char *body;
