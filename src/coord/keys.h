@@ -26,6 +26,11 @@
 #define KEYS_RUNSTATE  "run-state"	/* hash: the backfill run: state, id, cursor, counters, census */
 #define KEYS_CENSUS    "census"		/* set: objects without a file, found once by the running census */
 #define KEYS_VERIFY    "verify"		/* hash: the last verify */
-#define KEYS_SITE      "site"		/* hash: left-passthrough (ms), last-fallback (ms), last-census-due (ms), census-done (ms) */
+#define KEYS_SITE      "site"		/* hash, times in ms, fields below */
+
+#define KEYS_SITE_LEFT_PASSTHROUGH "left-passthrough"	/* what was verified or backfilled before counts no more */
+#define KEYS_SITE_LAST_FALLBACK    "last-fallback"	/* in validate: a read that R2 should have served */
+#define KEYS_SITE_CENSUS_DUE       "census-due"		/* something may have vanished unseen since then */
+#define KEYS_SITE_CENSUS_DONE      "census-done"	/* the last census began then */
 
 #endif

@@ -1,0 +1,49 @@
+/*
+ * run: the state of the backfill in Redis (keys.h, run-state), as everybody sees it: status, gates, migrators, commands.
+ */
+#ifndef MIGRATE_RUN_H
+#define MIGRATE_RUN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "coord/cluster.h"
+
+enum run_state {
+	RUN_IDLE,	/* never started */
+	RUN_FEEDING,	/* the feeder walks */
+	RUN_FED,	/* everything is queued: workers are at it */
+	RUN_STOPPED,	/* by `backfill stop`; `start` goes on from the cursor */
+	RUN_COMPLETE	/* nothing is left in the queue */
+};
+const char *run_state_name(enum run_state s);
+
+/* Counters grow by HINCRBY from many processes. */
+struct run {
+	enum run_state state;
+	uint64_t id;			/* its start, ms; a new one each start */
+	uint64_t started_ms, finished_ms;
+	char *cursor;			/* the last key that was fed, raw bytes; NULL: the beginning */
+	size_t cursor_len;
+	uint64_t files, bytes;		/* walked */
+	uint64_t queued;		/* keys put into batches */
+	uint64_t skipped;		/* equal by the listing alone */
+	uint64_t copied, copied_bytes, equal, deleted, failed;	/* done by workers */
+	uint64_t unholdable, symlinks, specials, walk_errors;
+	/* Site-wide notes. */
+	uint64_t left_passthrough_ms, last_fallback_ms, census_due_ms, census_done_ms;
+	uint64_t census_found, census_marked;	/* of the last census; found > marked: over migrator.max-delete */
+	char feeder[128];		/* "" if nobody feeds now */
+};
+void run_fini(struct run *r);
+/* Reads it. r is valid during the callback. */
+void run_get(struct cluster *c, void (*done)(void *arg, enum err e, const struct run *r), void *arg);
+/* start: a new run, or on from the cursor of a stopped one; STATE if it runs already. stop: STATE if it does not. */
+void run_start(struct cluster *c, void (*done)(void *arg, enum err e), void *arg);
+void run_stop(struct cluster *c, void (*done)(void *arg, enum err e), void *arg);
+/* Adds to a counter by its field name in the hash ("copied", ...): nobody waits. */
+void run_count(struct cluster *c, const char *field, uint64_t n);
+
+#endif

@@ -1,0 +1,592 @@
+#include "proxy/mirror.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "base/metrics.h"
+#include "sync/retry.h"
+
+#define RETRY_BASE_MS 200
+#define RETRY_CAP_MS 30000
+/* Somebody else holds the key's lease: it will be done in a moment. */
+#define BUSY_MS 100
+/* The journal refused a mark: try again soon, nothing can be acknowledged meanwhile. */
+#define REMARK_MS 1000
+
+enum mark_stage {
+	MARK_STAGE_NONE,	/* nothing noticed that is not a durable mark */
+	MARK_STAGE_SYNC,	/* the pool looks at the file and fsyncs it */
+	MARK_STAGE_MARK,	/* the mark is on its way to journal and Redis */
+	MARK_STAGE_RETRY	/* that failed: waits for the timer */
+};
+enum copy_stage {
+	COPY_NONE,		/* not dirty */
+	COPY_QUEUED,		/* waits for a free place */
+	COPY_RUNNING,		/* reconcile works */
+	COPY_PAUSE		/* waits for the timer */
+};
+
+struct item {
+	struct mirror *m;
+	char *key;
+	size_t klen;
+	struct list queue;		/* in m->queue while COPY_QUEUED */
+	struct list unmarked;		/* in m->unmarked, by first_seq, while a notice is not durable */
+	struct list links;		/* of waiters */
+	uint64_t born_seq;		/* the first notice of the item's life */
+	uint64_t first_seq;		/* the first notice that is not durable yet */
+	uint64_t last_seq, sync_seq;	/* the last notice; the one that the look at the disk covers */
+	enum mark_stage mark_stage;
+	enum copy_stage copy_stage;
+	enum mark_op op;
+	bool cancelled;			/* freed, waits for the pool */
+	unsigned attempts;
+	uint64_t since_ms;
+	struct pool_job job;
+	enum err sync_err;
+	struct loop_timer mark_timer, copy_timer;
+	struct reconcile *rec;
+};
+
+/* One waiter's interest in one item. */
+struct link {
+	struct list in_item, in_wait;
+	struct mirror_wait *wait;
+	uint64_t seq;			/* durable when the item's marks have reached this notice */
+	bool marked, settled;
+};
+
+struct mirror {
+	const struct reconcile_env *env;
+	struct local *local;		/* the pool's; a reload does not change it */
+	struct dirty *dirty;
+	struct map *items;
+	struct list queue, unmarked;
+	size_t running;
+	struct loop_call pump;
+};
+
+static void mark_begin(struct item *it);
+static void copy_queue(struct item *it);
+
+/* Waiters. */
+
+void
+mirror_wait_init(struct mirror_wait *w, struct loop *l, void (*changed)(void *arg), void *arg)
+{
+	memset(w, 0, sizeof(*w));
+	list_init(&w->links);
+	w->changed = changed;
+	w->arg = arg;
+	loop_call_init(&w->call, l, changed, arg);
+}
+
+static void
+link_free(struct link *k)
+{
+	list_del(&k->in_item);
+	list_del(&k->in_wait);
+	mem_free(k);
+}
+
+void
+mirror_wait_fini(struct mirror_wait *w)
+{
+	struct list *p, *n;
+
+	LIST_FOREACH(p, n, &w->links)
+		link_free(LIST_ENTRY(p, struct link, in_wait));
+	loop_call_cancel(&w->call);
+}
+
+static void
+link_marked(struct link *k, enum err e)
+{
+	struct mirror_wait *w = k->wait;
+
+	if (k->marked)
+		return;
+	k->marked = true;
+	if (e != ERR_OK)
+		w->e = e;
+	if (--w->unmarked == 0)
+		loop_call_soon(&w->call);
+}
+
+static void
+link_settled(struct link *k, bool mirrored)
+{
+	struct mirror_wait *w = k->wait;
+
+	if (k->settled)
+		return;
+	k->settled = true;
+	if (!mirrored)
+		w->failed = true;
+	if (--w->unmirrored == 0)
+		loop_call_soon(&w->call);
+}
+
+static void
+wait_attach(struct item *it, struct mirror_wait *w)
+{
+	struct link *k = mem_zalloc(sizeof(*k));
+
+	k->wait = w;
+	k->seq = it->last_seq;
+	list_add_tail(&it->links, &k->in_item);
+	list_add_tail(&w->links, &k->in_wait);
+	w->unmarked++;
+	w->unmirrored++;
+	if (it->mark_stage == MARK_STAGE_NONE)
+		link_marked(k, ERR_OK);
+	if (it->attempts > 0)	/* it is failing already: do not make this client wait for it */
+		link_settled(k, false);
+}
+
+void
+mirror_wait_seqs(struct mirror *m, struct mirror_wait *w, uint64_t from, uint64_t to)
+{
+	size_t pos = 0, klen;
+	const void *key;
+	void *val;
+
+	while (map_next(m->items, &pos, &key, &klen, &val)) {
+		struct item *it = val;
+
+		if (it->last_seq > from && it->born_seq <= to)
+			wait_attach(it, w);
+	}
+}
+
+void
+mirror_wait_key(struct mirror *m, struct mirror_wait *w, const char *key, size_t klen)
+{
+	struct item *it = map_get(m->items, key, klen);
+
+	if (it != NULL)
+		wait_attach(it, w);
+}
+
+/* Items. */
+
+static void
+item_release(void *arg)
+{
+	struct item *it = arg;
+
+	mem_free(it->key);
+	mem_free(it);
+}
+
+static void
+item_free(struct item *it)
+{
+	struct mirror *m = it->m;
+	struct list *p, *n;
+
+	map_del(m->items, it->key, it->klen);
+	list_del(&it->queue);
+	list_del(&it->unmarked);
+	LIST_FOREACH(p, n, &it->links) {
+		struct link *k = LIST_ENTRY(p, struct link, in_item);
+
+		link_marked(k, ERR_OK);
+		link_settled(k, true);
+		link_free(k);
+	}
+	loop_timer_fini(&it->mark_timer);
+	loop_timer_fini(&it->copy_timer);
+	if (it->copy_stage == COPY_RUNNING) {
+		reconcile_cancel(&it->rec);
+		m->running--;
+	}
+	if (it->job.busy)
+		pool_cancel(&it->job, item_release);
+	else if (it->mark_stage == MARK_STAGE_MARK)
+		it->cancelled = true;	/* marked_cb frees it */
+	else
+		item_release(it);
+}
+
+static void
+item_check_done(struct item *it)
+{
+	if (it->mark_stage == MARK_STAGE_NONE && it->copy_stage == COPY_NONE)
+		item_free(it);
+}
+
+static void
+item_marked(struct item *it, enum err e)
+{
+	struct list *p, *n;
+
+	LIST_FOREACH(p, n, &it->links) {
+		struct link *k = LIST_ENTRY(p, struct link, in_item);
+
+		if (e != ERR_OK || k->seq <= it->sync_seq)
+			link_marked(k, e);
+	}
+}
+
+static void
+item_settled(struct item *it, bool mirrored)
+{
+	struct list *p, *n;
+
+	LIST_FOREACH(p, n, &it->links)
+		link_settled(LIST_ENTRY(p, struct link, in_item), mirrored);
+}
+
+enum err
+mirror_look_and_sync(struct local *l, const char *key, size_t klen, enum mark_op *op)
+{
+	struct local_stat st;
+	enum err e;
+	int fd;
+
+	e = local_open_key(l, key, klen, &fd, &st);
+	if (e == ERR_OK) {
+		bool locked = local_is_locked(fd);
+
+		close(fd);
+		if (locked)
+			return ERR_CHANGED;
+		*op = MARK_PUT;
+		e = local_sync(l, key, klen);
+		if (e != ERR_NOTFOUND)
+			return e;
+	}
+	e = local_look(l, key, klen, &st);
+	if (e != ERR_OK)
+		return e;
+	*op = st.exists ? MARK_PUT : MARK_DELETE;
+	return ERR_OK;
+}
+
+static void
+sync_work(void *arg)
+{
+	struct item *it = arg;
+
+	it->sync_err = mirror_look_and_sync(it->m->local, it->key, it->klen, &it->op);
+}
+
+static void
+mark_failed(struct item *it, enum err e)
+{
+	it->mark_stage = MARK_STAGE_RETRY;
+	item_marked(it, e);
+	loop_timer_set(&it->mark_timer, REMARK_MS);
+}
+
+static void
+mark_ended(struct item *it)
+{
+	it->mark_stage = MARK_STAGE_NONE;
+	item_marked(it, ERR_OK);
+	if (it->last_seq > it->sync_seq) {
+		it->first_seq = it->sync_seq + 1;
+		mark_begin(it);
+		return;
+	}
+	list_del(&it->unmarked);
+}
+
+static void
+marked_cb(void *arg, enum err e)
+{
+	struct item *it = arg;
+
+	if (it->cancelled) {
+		item_release(it);
+		return;
+	}
+	if (e != ERR_OK) {
+		log_error("journal", "cannot mark %s: %s", log_key(it->key, it->klen), err_text(e));
+		mark_failed(it, e);
+		return;
+	}
+	if (it->since_ms == 0)
+		it->since_ms = clock_mono_ms();
+	mark_ended(it);
+	copy_queue(it);
+}
+
+static void
+synced_cb(void *arg)
+{
+	struct item *it = arg;
+
+	if (it->sync_err == ERR_CHANGED) {
+		/* Not finished: its writer holds a lock, and the close to come is a new notice. */
+		mark_ended(it);
+		item_check_done(it);
+		return;
+	}
+	if (it->sync_err != ERR_OK) {
+		log_warn("watch", "%s cannot be looked at: %s; trying again", log_key(it->key, it->klen), err_text(it->sync_err));
+		mark_failed(it, it->sync_err);
+		return;
+	}
+	it->mark_stage = MARK_STAGE_MARK;
+	dirty_mark(it->m->dirty, it->key, it->klen, it->op, marked_cb, it);
+}
+
+static void
+mark_begin(struct item *it)
+{
+	it->mark_stage = MARK_STAGE_SYNC;
+	it->sync_seq = it->last_seq;
+	pool_submit(it->m->env->pool, &it->job, sync_work, synced_cb, it);
+}
+
+static void
+mark_timer_cb(void *arg)
+{
+	mark_begin(arg);
+}
+
+/* Copying. */
+
+static void
+copy_pause(struct item *it, uint64_t ms)
+{
+	it->copy_stage = COPY_PAUSE;
+	loop_timer_set(&it->copy_timer, ms);
+}
+
+static void
+reconciled_cb(void *arg, const struct reconcile_report *r)
+{
+	struct item *it = arg;
+	struct mirror *m = it->m;
+	struct mark mark;
+
+	it->rec = NULL;
+	it->copy_stage = COPY_NONE;
+	m->running--;
+	loop_call_soon(&m->pump);
+	metrics_add(METRIC_MIRRORS, reconcile_result_name(r->result), 1);
+	if (r->clean) {
+		if (it->since_ms != 0)
+			metrics_observe(METRIC_MIRROR_SECONDS, NULL, (clock_mono_ms() - it->since_ms) * 1000);
+		it->attempts = 0;
+		it->since_ms = 0;
+		dirty_cleared(m->dirty, it->key, it->klen, r->gen);
+		if (dirty_get(m->dirty, it->key, it->klen, &mark)) {
+			copy_queue(it);		/* marked again while the answer was on its way */
+			return;
+		}
+		item_check_done(it);
+		return;
+	}
+	switch (r->result) {
+	case RECONCILE_EQUAL:
+	case RECONCILE_COPIED:
+	case RECONCILE_DELETED:
+		copy_queue(it);		/* written again meanwhile */
+		return;
+	case RECONCILE_UNHOLDABLE:
+		item_settled(it, true);
+		item_check_done(it);
+		return;
+	case RECONCILE_ORPHAN:
+	case RECONCILE_DEFERRED:
+	case RECONCILE_FAILED:
+		break;
+	}
+	if (r->e == ERR_BUSY) {
+		copy_pause(it, BUSY_MS);
+		return;
+	}
+	it->attempts++;
+	if (it->attempts == 1)
+		log_warn("mirror", "%s: %s; the mark stays, trying again", log_key(it->key, it->klen),
+		    *r->why ? r->why : err_text(r->e));
+	item_settled(it, false);
+	copy_pause(it, retry_delay_ms(it->attempts, RETRY_BASE_MS, RETRY_CAP_MS));
+}
+
+static void
+pump_cb(void *arg)
+{
+	struct mirror *m = arg;
+	size_t most = (size_t)m->env->conf->mirror_concurrency;
+
+	while (m->running < most && !list_empty(&m->queue)) {
+		struct item *it = LIST_FIRST(&m->queue, struct item, queue);
+
+		list_del(&it->queue);
+		it->copy_stage = COPY_RUNNING;
+		m->running++;
+		it->rec = reconcile_start(m->env, it->key, it->klen, NULL, reconciled_cb, it);
+	}
+}
+
+static void
+copy_queue(struct item *it)
+{
+	if (it->copy_stage == COPY_RUNNING || it->copy_stage == COPY_QUEUED)
+		return;		/* a running one does not clear a newer gen, and comes back here */
+	loop_timer_cancel(&it->copy_timer);
+	it->copy_stage = COPY_QUEUED;
+	list_add_tail(&it->m->queue, &it->queue);
+	loop_call_soon(&it->m->pump);
+}
+
+static void
+copy_timer_cb(void *arg)
+{
+	struct item *it = arg;
+
+	it->copy_stage = COPY_NONE;
+	copy_queue(it);
+}
+
+static struct item *
+item_get(struct mirror *m, const char *key, size_t klen)
+{
+	struct item *it = map_get(m->items, key, klen);
+
+	if (it != NULL)
+		return it;
+	it = mem_zalloc(sizeof(*it));
+	it->m = m;
+	it->key = mem_strndup(key, klen);
+	it->klen = klen;
+	list_init(&it->queue);
+	list_init(&it->unmarked);
+	list_init(&it->links);
+	loop_timer_init(&it->mark_timer, m->env->loop, mark_timer_cb, it);
+	loop_timer_init(&it->copy_timer, m->env->loop, copy_timer_cb, it);
+	map_set(m->items, key, klen, it);
+	return it;
+}
+
+void
+mirror_noticed(struct mirror *m, const char *key, size_t klen, enum mark_op op, uint64_t seq)
+{
+	struct item *it = item_get(m, key, klen);
+
+	it->op = it->mark_stage == MARK_STAGE_SYNC ? it->op : op;
+	it->last_seq = seq;
+	if (it->mark_stage == MARK_STAGE_NONE) {
+		it->first_seq = seq;
+		if (it->born_seq == 0)
+			it->born_seq = seq;
+		list_add_tail(&m->unmarked, &it->unmarked);
+		mark_begin(it);
+	}
+}
+
+void
+mirror_owed(struct mirror *m, const char *key, size_t klen)
+{
+	struct item *it = item_get(m, key, klen);
+
+	if (it->since_ms == 0)
+		it->since_ms = clock_mono_ms();
+	copy_queue(it);
+}
+
+void
+mirror_cleared(struct mirror *m, const char *key, size_t klen)
+{
+	struct item *it = map_get(m->items, key, klen);
+	struct mark mark;
+
+	if (it == NULL || it->mark_stage != MARK_STAGE_NONE || it->copy_stage == COPY_RUNNING || dirty_get(m->dirty, key, klen, &mark))
+		return;
+	it->copy_stage = COPY_NONE;
+	list_del(&it->queue);
+	item_free(it);
+}
+
+size_t
+mirror_count(const struct mirror *m)
+{
+	return map_count(m->items);
+}
+
+size_t
+mirror_running(const struct mirror *m)
+{
+	return m->running;
+}
+
+uint64_t
+mirror_unmarked_seq(const struct mirror *m)
+{
+	struct list *p;
+	uint64_t first = UINT64_MAX;
+
+	for (p = m->unmarked.next; p != &m->unmarked; p = p->next) {
+		const struct item *it = LIST_ENTRY(p, struct item, unmarked);
+
+		if (it->first_seq < first)
+			first = it->first_seq;
+	}
+	return first;
+}
+
+struct mirror *
+mirror_new(const struct reconcile_env *env, struct dirty *d)
+{
+	struct mirror *m = mem_zalloc(sizeof(*m));
+
+	m->env = env;
+	m->local = env->local;
+	m->dirty = d;
+	m->items = map_new();
+	list_init(&m->queue);
+	list_init(&m->unmarked);
+	loop_call_init(&m->pump, env->loop, pump_cb, m);
+	return m;
+}
+
+void
+mirror_set_env(struct mirror *m, const struct reconcile_env *env)
+{
+	m->env = env;
+	loop_call_soon(&m->pump);
+}
+
+void
+mirror_free(struct mirror **mp)
+{
+	struct mirror *m = *mp;
+	size_t pos = 0, klen;
+	const void *key;
+	void *val;
+
+	if (m == NULL)
+		return;
+	*mp = NULL;
+	while (map_next(m->items, &pos, &key, &klen, &val))
+		item_free(val);
+	loop_call_cancel(&m->pump);
+	map_free(&m->items);
+	mem_free(m);
+}
+
+uint64_t
+mirror_oldest_ms(const struct mirror *m)
+{
+	uint64_t now = clock_mono_ms(), oldest = 0;
+	size_t pos = 0, klen;
+	const void *key;
+	void *val;
+
+	while (map_next(m->items, &pos, &key, &klen, &val)) {
+		const struct item *it = val;
+
+		if (it->since_ms != 0 && now - it->since_ms > oldest)
+			oldest = now - it->since_ms;
+	}
+	return oldest;
+}

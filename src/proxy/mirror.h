@@ -1,0 +1,62 @@
+/*
+ * mirror: the keys that are on their way from "noticed" to "equal on both sides". For each: look at the disk and fsync what is
+ * there (pool), mark it (journal, Redis), reconcile it with R2, again with a growing pause until it is clean. An item goes
+ * away when its key is clean and nothing new was noticed.
+ *
+ * A waiter is attached to items and hears when all of them are durable marks, and when all are mirrored or one try has
+ * failed. Loop thread only.
+ */
+#ifndef PROXY_MIRROR_H
+#define PROXY_MIRROR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "coord/dirty.h"
+#include "sync/reconcile.h"
+
+struct mirror;
+
+/* Embedded in who waits. changed runs from the loop's own turns whenever one of the counts reached 0. */
+struct mirror_wait {
+	struct list links;
+	struct loop_call call;
+	void (*changed)(void *arg);
+	void *arg;
+	unsigned unmarked;	/* keys that are not durable yet */
+	unsigned unmirrored;	/* keys that R2 does not have yet, and whose first try has not failed */
+	bool failed;		/* a try failed: R2 is behind, the marks stay */
+	enum err e;		/* the worst error of marking */
+};
+
+struct mirror *mirror_new(const struct reconcile_env *env, struct dirty *d);
+void mirror_set_env(struct mirror *m, const struct reconcile_env *env);
+void mirror_free(struct mirror **m);
+
+/* Noticed by the watcher: sync it, mark it, mirror it. */
+void mirror_noticed(struct mirror *m, const char *key, size_t klen, enum mark_op op, uint64_t seq);
+/* It is marked already (confirmed, or replayed from the journal): mirror it. */
+void mirror_owed(struct mirror *m, const char *key, size_t klen);
+/* Somebody else cleared it. */
+void mirror_cleared(struct mirror *m, const char *key, size_t klen);
+
+void mirror_wait_init(struct mirror_wait *w, struct loop *l, void (*changed)(void *arg), void *arg);
+/* Attach to every item noticed with from < seq <= to, or to one key's item. */
+void mirror_wait_seqs(struct mirror *m, struct mirror_wait *w, uint64_t from, uint64_t to);
+void mirror_wait_key(struct mirror *m, struct mirror_wait *w, const char *key, size_t klen);
+void mirror_wait_fini(struct mirror_wait *w);
+
+size_t mirror_count(const struct mirror *m);
+size_t mirror_running(const struct mirror *m);
+/* Age of the oldest key that R2 does not have yet; 0: none. */
+uint64_t mirror_oldest_ms(const struct mirror *m);
+/* The seq below which everything noticed is a durable mark; UINT64_MAX: all of it. */
+uint64_t mirror_unmarked_seq(const struct mirror *m);
+
+/* What the disk shows for a key: PUT (then file and folders are fsynced) or DELETE; blocks: for the pool. CHANGED: the file is
+ * being written under a lock. */
+enum err mirror_look_and_sync(struct local *l, const char *key, size_t klen, enum mark_op *op);
+
+#endif

@@ -1,0 +1,644 @@
+#include "proxy/writer.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "base/metrics.h"
+#include "coord/keys.h"
+#include "coord/phase.h"
+#include "coord/queue.h"
+#include "proxy/mirror.h"
+#include "proxy/watch.h"
+#include "proxy/writer_disk.h"
+
+/* Free space and sentinel are looked at this often at the most. */
+#define READY_CACHE_MS 250
+/* How often the watcher's clean point moves on. */
+#define CLEAN_MS 2000
+/* Files that changed this long before the clean point are looked at again after a restart: a file that was open across it
+ * has an older ctime than the close that told of it. */
+#define CLEAN_MARGIN_MS (10 * 60 * 1000)
+
+enum op_stage {
+	OP_BEGUN,		/* the request runs */
+	OP_CRAWL,		/* finish: the watcher does not see the whole tree yet */
+	OP_LOOK,		/* finish with a key: the pool looks at the file */
+	OP_CONFIRM,		/* finish with a key: the mark is made durable */
+	OP_DURABLE,		/* finish: waits until every key is a durable mark */
+	OP_MIRROR		/* finish: waits for R2, up to the deadline */
+};
+
+struct writer_op {
+	struct list node;
+	struct writer *w;
+	char *key;			/* NULL: the app chooses */
+	size_t klen;
+	enum mark_op op;
+	enum op_stage stage;
+	struct dirty_intent *intent;
+	uint64_t from_seq;		/* the watcher's last event before the request */
+	uint64_t wait_began;
+	writer_begun *begun;
+	void *begun_arg;
+	writer_finished *finished;
+	void *finished_arg;
+	struct mirror_wait wait;
+	struct loop_timer deadline;
+	struct loop_call call;
+	struct pool_job job;
+	enum err e;
+	bool mirrored, expired;
+};
+
+struct writer {
+	const struct reconcile_env *env;
+	struct local *local;
+	struct dirty *dirty;
+	struct mirror *mirror;
+	struct watch *watch;		/* NULL in passthrough */
+	int phase;
+	struct list ops;
+	struct map *keyed;		/* key -> (void *)count of open keyed ops */
+	/* The clean point: candidate since when, and which notices must be durable for it. */
+	struct loop_timer clean_timer;
+	uint64_t clean_ms, clean_seq;
+	/* A census that Redis has not been told of. */
+	uint64_t census_ms;
+	bool left_passthrough;
+	/* writer_ready's last answer. */
+	uint64_t ready_until;
+	enum err ready;
+	/* drain */
+	struct loop_timer drain_timer, drain_deadline;
+	void (*drained)(void *arg);
+	void *drained_arg;
+};
+
+static void op_step(void *arg);
+static void watch_stop_if_idle(struct writer *w);
+
+/* Site-wide notes in Redis: a census is due, passthrough was left. */
+
+static void
+noted_cb(void *arg, enum err e, const struct redisReply *r)
+{
+	(void)r;
+	if (e != ERR_OK)
+		log_warn("writer", "cannot note in Redis that a census is due: %s; it is told again at the next connect", err_text(e));
+	else
+		((struct writer *)arg)->census_ms = 0;
+}
+
+static void
+note_census(struct writer *w)
+{
+	struct rds_arg argv[6];
+	struct str key = STR_INIT, now = STR_INIT;
+	size_t n = 0;
+
+	if (w->census_ms == 0 || w->env->cluster == NULL || !cluster_up(w->env->cluster))
+		return;
+	cluster_key(w->env->cluster, KEYS_SITE, &key);
+	str_printf(&now, "%llu", (unsigned long long)w->census_ms);
+	argv[n++] = RDS_Z("HSET");
+	argv[n++] = RDS_B(key.p, key.len);
+	argv[n++] = RDS_Z(KEYS_SITE_CENSUS_DUE);
+	argv[n++] = RDS_B(now.p, now.len);
+	if (w->left_passthrough) {
+		argv[n++] = RDS_Z(KEYS_SITE_LEFT_PASSTHROUGH);
+		argv[n++] = RDS_B(now.p, now.len);
+		w->left_passthrough = false;
+	}
+	(void)rds_command(cluster_rds(w->env->cluster), 0, noted_cb, w, argv, n);
+	str_fini(&key);
+	str_fini(&now);
+}
+
+static void
+census_cb(void *arg, const char *why)
+{
+	struct writer *w = arg;
+
+	if (w->census_ms == 0)
+		log_info("writer", "a census is due: %s", why);
+	w->census_ms = clock_real_ms();
+	note_census(w);
+}
+
+/* The watcher. */
+
+static void
+changed_cb(void *arg, const char *key, size_t klen, enum mark_op op, uint64_t seq)
+{
+	struct writer *w = arg;
+
+	/* A request that writes this key through us is open: its finish looks at the disk after this event. */
+	if (map_get(w->keyed, key, klen) != NULL)
+		return;
+	mirror_noticed(w->mirror, key, klen, op, seq);
+}
+
+static void
+crawled_cb(void *arg, uint64_t start_ms)
+{
+	struct writer *w = arg;
+	struct list *p, *n;
+
+	(void)start_ms;
+	LIST_FOREACH(p, n, &w->ops) {
+		struct writer_op *op = LIST_ENTRY(p, struct writer_op, node);
+
+		if (op->stage == OP_CRAWL)
+			loop_call_soon(&op->call);
+	}
+}
+
+static const struct watch_cb watch_cbs = {changed_cb, census_cb, crawled_cb};
+
+static void
+clean_cb(void *arg)
+{
+	struct writer *w = arg;
+
+	if (w->watch != NULL && !watch_crawling(w->watch)) {
+		uint64_t now = clock_real_ms(), seq = watch_drain(w->watch);
+
+		if (w->clean_ms == 0) {
+			w->clean_ms = now;
+			w->clean_seq = seq;
+		}
+		if (mirror_unmarked_seq(w->mirror) > w->clean_seq) {
+			dirty_set_clean(w->dirty, w->clean_ms);
+			w->clean_ms = 0;
+		}
+	}
+	loop_timer_set(&w->clean_timer, CLEAN_MS);
+}
+
+static enum err
+watch_start(struct writer *w, struct errbuf *eb)
+{
+	uint64_t clean = dirty_clean(w->dirty);
+	enum err e;
+
+	if (w->watch != NULL)
+		return ERR_OK;
+	w->clean_ms = 0;
+	e = watch_new(&w->watch, w->env->loop, w->local, clean > CLEAN_MARGIN_MS ? clean - CLEAN_MARGIN_MS : clean, &watch_cbs, w, eb);
+	if (e == ERR_OK)
+		census_cb(w, "the watcher begins");
+	return e;
+}
+
+static void
+watch_stop_if_idle(struct writer *w)
+{
+	if (w->watch == NULL || phase_row((enum phase)w->phase)->mirror || !list_empty(&w->ops))
+		return;
+	(void)watch_drain(w->watch);
+	watch_free(&w->watch);
+}
+
+/* Dirty's callbacks. */
+
+static void
+cleared_cb(void *arg, const char *key, size_t klen, uint64_t gen)
+{
+	struct writer *w = arg;
+
+	(void)gen;
+	if (w->mirror != NULL)
+		mirror_cleared(w->mirror, key, klen);
+}
+
+static void
+owed_cb(void *arg, const char *key, size_t klen)
+{
+	struct writer *w = arg;
+
+	mirror_owed(w->mirror, key, klen);
+}
+
+static const struct dirty_cb dirty_cbs = {cleared_cb, owed_cb};
+
+/* Requests that write. */
+
+static void
+keyed_count(struct writer *w, const char *key, size_t klen, int by)
+{
+	intptr_t n = (intptr_t)map_get(w->keyed, key, klen) + by;
+
+	ASSERT(n >= 0);
+	if (n == 0)
+		map_del(w->keyed, key, klen);
+	else
+		map_set(w->keyed, key, klen, (void *)n);
+}
+
+static void
+op_release(void *arg)
+{
+	struct writer_op *op = arg;
+
+	mem_free(op->key);
+	mem_free(op);
+}
+
+static void
+op_free(struct writer_op *op)
+{
+	struct writer *w = op->w;
+
+	list_del(&op->node);
+	mirror_wait_fini(&op->wait);
+	loop_timer_fini(&op->deadline);
+	loop_call_cancel(&op->call);
+	if (op->job.busy)
+		pool_cancel(&op->job, op_release);
+	else
+		op_release(op);
+	watch_stop_if_idle(w);
+}
+
+static void
+begun_cb(void *arg, enum err e)
+{
+	struct writer_op *op = arg;
+
+	op->e = e;
+	op->begun(op->begun_arg, e);
+}
+
+static void
+expired_cb(void *arg)
+{
+	struct writer_op *op = arg;
+
+	op->expired = true;
+	op_step(op);
+}
+
+struct writer_op *
+writer_begin(struct writer *w, const char *key, size_t klen, enum mark_op mop, writer_begun *done, void *arg)
+{
+	struct writer_op *op = mem_zalloc(sizeof(*op));
+
+	op->w = w;
+	op->op = mop;
+	op->begun = done;
+	op->begun_arg = arg;
+	op->from_seq = w->watch != NULL ? watch_drain(w->watch) : 0;
+	mirror_wait_init(&op->wait, w->env->loop, op_step, op);
+	loop_timer_init(&op->deadline, w->env->loop, expired_cb, op);
+	loop_call_init(&op->call, w->env->loop, op_step, op);
+	list_add_tail(&w->ops, &op->node);
+	if (key != NULL) {
+		op->key = mem_strndup(key, klen);
+		op->klen = klen;
+		keyed_count(w, key, klen, 1);
+	}
+	metrics_add(METRIC_INTENTS, NULL, 1);
+	op->intent = dirty_intent(w->dirty, key, klen, mop, begun_cb, op);
+	return op;
+}
+
+static void
+look_work(void *arg)
+{
+	struct writer_op *op = arg;
+
+	op->e = mirror_look_and_sync(op->w->local, op->key, op->klen, &op->op);
+}
+
+static void
+confirmed_cb(void *arg, enum err e)
+{
+	struct writer_op *op = arg;
+
+	op->e = e;
+	mirror_owed(op->w->mirror, op->key, op->klen);
+	mirror_wait_key(op->w->mirror, &op->wait, op->key, op->klen);
+	op->stage = OP_MIRROR;
+	loop_call_soon(&op->call);
+}
+
+static void
+looked_cb(void *arg)
+{
+	struct writer_op *op = arg;
+
+	/* A doubt about the disk leaves what was intended: reconcile looks again, under the lease. */
+	if (op->e != ERR_OK && op->e != ERR_CHANGED)
+		log_warn("writer", "%s cannot be looked at: %s", log_key(op->key, op->klen), err_text(op->e));
+	keyed_count(op->w, op->key, op->klen, -1);
+	op->stage = OP_CONFIRM;
+	dirty_confirm(op->w->dirty, &op->intent, op->op, confirmed_cb, op);
+}
+
+static void
+op_barrier(struct writer_op *op)
+{
+	struct writer *w = op->w;
+	uint64_t to;
+
+	if (w->watch != NULL && watch_crawling(w->watch)) {
+		op->stage = OP_CRAWL;
+		return;
+	}
+	to = w->watch != NULL ? watch_drain(w->watch) : 0;
+	mirror_wait_seqs(w->mirror, &op->wait, op->from_seq, to);
+	op->stage = OP_DURABLE;
+	op_step(op);
+}
+
+static void
+op_done(struct writer_op *op)
+{
+	writer_finished *finished = op->finished;
+	void *arg = op->finished_arg;
+	enum err e = op->e;
+	bool mirrored = op->mirrored;
+
+	metrics_observe(METRIC_BARRIER_SECONDS, NULL, (clock_mono_ms() - op->wait_began) * 1000);
+	op_free(op);
+	if (finished != NULL)
+		finished(arg, e, mirrored);
+}
+
+/* One turn of an op that is being finished; never runs inside writer_finish. */
+static void
+op_step(void *arg)
+{
+	struct writer_op *op = arg;
+	struct writer *w = op->w;
+
+	switch (op->stage) {
+	case OP_BEGUN:
+	case OP_LOOK:
+	case OP_CONFIRM:
+		return;
+	case OP_CRAWL:
+		op_barrier(op);
+		return;
+	case OP_DURABLE:
+		if (op->wait.unmarked > 0)
+			return;
+		op->e = op->wait.e;
+		dirty_confirm(w->dirty, &op->intent, op->op, NULL, NULL);
+		op->stage = OP_MIRROR;
+		/* fall through */
+	case OP_MIRROR:
+		if (op->e == ERR_OK && op->finished != NULL && w->env->conf->mirror_policy == CONF_MIRROR_SYNC && op->wait.unmirrored > 0 &&
+		    !op->wait.failed && !op->expired) {
+			if (!loop_timer_pending(&op->deadline))
+				loop_timer_set(&op->deadline, w->env->conf->mirror_deadline);
+			return;
+		}
+		op->mirrored = op->wait.unmirrored == 0 && !op->wait.failed;
+		op_done(op);
+		return;
+	}
+}
+
+void
+writer_finish(struct writer *w, struct writer_op **opp, enum writer_outcome o, writer_finished *done, void *arg)
+{
+	struct writer_op *op = *opp;
+
+	*opp = NULL;
+	op->finished = done;
+	op->finished_arg = arg;
+	op->wait_began = clock_mono_ms();
+	if (o == WRITER_NOT_SENT) {
+		dirty_abandon(w->dirty, &op->intent);
+		if (op->key != NULL)
+			keyed_count(w, op->key, op->klen, -1);
+		op->stage = OP_MIRROR;
+		op->e = ERR_OK;
+		loop_call_soon(&op->call);
+	} else if (op->key == NULL) {
+		op->stage = OP_CRAWL;
+		loop_call_soon(&op->call);
+	} else {
+		if (w->watch != NULL)
+			(void)watch_drain(w->watch);
+		op->stage = OP_LOOK;
+		pool_submit(w->env->pool, &op->job, look_work, looked_cb, op);
+	}
+}
+
+void
+writer_forget(struct writer *w, struct writer_op **opp)
+{
+	struct writer_op *op = *opp;
+
+	(void)w;
+	*opp = NULL;
+	op->finished = NULL;
+}
+
+void
+writer_promote(struct writer *w, const char *key, size_t klen)
+{
+	if (w->env->cluster != NULL && cluster_up(w->env->cluster))
+		queue_hint(w->env->cluster, key, klen);
+}
+
+struct writer_file *
+writer_file_open(struct writer *w, const char *key, size_t klen)
+{
+	return writer_disk_open(w->env, key, klen);
+}
+
+void
+writer_unlink(struct writer *w, const char *key, size_t klen, writer_file_done *done, void *arg)
+{
+	writer_disk_unlink(w->env, key, klen, done, arg);
+}
+
+enum err
+writer_ready(struct writer *w)
+{
+	uint64_t now = clock_mono_ms(), min = w->env->conf->min_free, bytes;
+	struct statvfs vfs;
+	enum err e;
+
+	e = dirty_journal_state(w->dirty);
+	if (e != ERR_OK)
+		return e;
+	if (now < w->ready_until)
+		return w->ready;
+	e = local_sentinel(w->local, NULL);
+	if (e == ERR_OK)
+		e = local_free_space(w->local, &bytes);
+	if (e == ERR_OK && bytes < min)
+		e = ERR_NOSPACE;
+	if (e == ERR_OK && statvfs(w->env->conf->state_dir, &vfs) == 0 && (uint64_t)vfs.f_bavail * vfs.f_frsize < min)
+		e = ERR_NOSPACE;
+	if (e != w->ready)
+		log_warn("writer", "writes are %s: %s", e == ERR_OK ? "taken again" : "refused", err_text(e));
+	w->ready = e;
+	w->ready_until = now + READY_CACHE_MS;
+	return e;
+}
+
+enum err
+writer_new(struct writer **wp, const struct reconcile_env *env, int phase, struct errbuf *eb)
+{
+	struct writer *w = mem_zalloc(sizeof(*w));
+	enum err e;
+
+	w->env = env;
+	w->local = env->local;
+	w->phase = phase;
+	list_init(&w->ops);
+	w->keyed = map_new();
+	loop_timer_init(&w->clean_timer, env->loop, clean_cb, w);
+	*wp = w;
+	e = dirty_open(&w->dirty, env->loop, env->conf, &dirty_cbs, w, eb);
+	if (e != ERR_OK) {
+		writer_free(wp);
+		return e;
+	}
+	w->mirror = mirror_new(env, w->dirty);
+	if (env->cluster != NULL)
+		dirty_bind(w->dirty, env->cluster);
+	w->left_passthrough = phase_row((enum phase)phase)->mirror && dirty_last_phase(w->dirty) <= PHASE_PASSTHROUGH;
+	dirty_set_phase(w->dirty, phase);
+	if (phase_row((enum phase)phase)->mirror)
+		e = watch_start(w, eb);
+	if (e != ERR_OK) {
+		writer_free(wp);
+		return e;
+	}
+	loop_timer_set(&w->clean_timer, CLEAN_MS);
+	return ERR_OK;
+}
+
+void
+writer_reload(struct writer *w, const struct reconcile_env *env, int phase)
+{
+	bool was = phase_row((enum phase)w->phase)->mirror, now = phase_row((enum phase)phase)->mirror;
+	struct errbuf eb;
+
+	w->env = env;
+	mirror_set_env(w->mirror, env);
+	w->ready_until = 0;
+	w->phase = phase;
+	dirty_set_phase(w->dirty, phase);
+	if (now && !was) {
+		w->left_passthrough = true;
+		if (watch_start(w, &eb) != ERR_OK)
+			log_error("watch", "%s: writes past the proxy are found by backfill and verify only", eb.text);
+		census_cb(w, "passthrough was left");
+	}
+	watch_stop_if_idle(w);
+}
+
+void
+writer_up(struct writer *w, bool fresh)
+{
+	dirty_up(w->dirty, fresh);
+	note_census(w);
+}
+
+void
+writer_down(struct writer *w)
+{
+	dirty_down(w->dirty);
+}
+
+struct dirty *
+writer_dirty(struct writer *w)
+{
+	return w->dirty;
+}
+
+static void
+drain_end(struct writer *w)
+{
+	void (*drained)(void *arg) = w->drained;
+
+	w->drained = NULL;
+	loop_timer_fini(&w->drain_timer);
+	loop_timer_fini(&w->drain_deadline);
+	drained(w->drained_arg);
+}
+
+static void
+drain_cb(void *arg)
+{
+	struct writer *w = arg;
+
+	if (w->watch != NULL)
+		(void)watch_drain(w->watch);
+	if (mirror_count(w->mirror) == 0 && list_empty(&w->ops))
+		drain_end(w);
+	else
+		loop_timer_set(&w->drain_timer, 20);
+}
+
+static void
+drain_deadline_cb(void *arg)
+{
+	struct writer *w = arg;
+
+	if (mirror_count(w->mirror) > 0)
+		log_warn("writer", "stopping with %zu keys that R2 does not have yet: their marks are in the journal and in Redis",
+		    mirror_count(w->mirror));
+	drain_end(w);
+}
+
+void
+writer_drain(struct writer *w, uint64_t ms, void (*done)(void *arg), void *arg)
+{
+	w->drained = done;
+	w->drained_arg = arg;
+	loop_timer_init(&w->drain_timer, w->env->loop, drain_cb, w);
+	loop_timer_init(&w->drain_deadline, w->env->loop, drain_deadline_cb, w);
+	loop_timer_set(&w->drain_timer, 0);
+	loop_timer_set(&w->drain_deadline, ms);
+}
+
+void
+writer_state(const struct writer *w, struct writer_state *s)
+{
+	memset(s, 0, sizeof(*s));
+	s->marks = dirty_count(w->dirty);
+	s->intents = dirty_open_intents(w->dirty);
+	s->mirroring = mirror_running(w->mirror);
+	s->waiting = mirror_count(w->mirror) - s->mirroring;
+	s->oldest_ms = mirror_oldest_ms(w->mirror);
+	s->watching = w->watch != NULL;
+	s->crawling = s->watching && watch_crawling(w->watch);
+	s->watched_dirs = s->watching ? watch_dirs(w->watch) : 0;
+	s->watch_trouble = s->watching ? watch_trouble(w->watch) : NULL;
+	s->census_due = w->census_ms != 0;
+	s->journal = dirty_journal_state(w->dirty);
+}
+
+void
+writer_free(struct writer **wp)
+{
+	struct writer *w = *wp;
+	struct list *p, *n;
+
+	if (w == NULL)
+		return;
+	*wp = NULL;
+	watch_free(&w->watch);
+	LIST_FOREACH(p, n, &w->ops)
+		op_free(LIST_ENTRY(p, struct writer_op, node));
+	mirror_free(&w->mirror);
+	dirty_close(&w->dirty);
+	map_free(&w->keyed);
+	loop_timer_fini(&w->clean_timer);
+	mem_free(w);
+}

@@ -1,0 +1,207 @@
+/*
+ * The proxy's own writing (writes = disk): a body goes to a temporary file beside its target, chunk by chunk on the pool,
+ * then fsync, rename into place, fsync of the folder. The key's bracket (intent, mark) is the caller's.
+ */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "base/str.h"
+#include "proxy/writer.h"
+#include "proxy/writer_disk.h"
+
+/* More than this waiting for the disk: the client is paused. */
+#define HIGH_WATER (256 * 1024)
+
+enum file_stage {
+	FILE_CREATE,		/* the temporary file is being made */
+	FILE_IDLE,		/* nothing runs on the pool */
+	FILE_WRITE,		/* a chunk is being written */
+	FILE_COMMIT,		/* sync and rename run */
+	FILE_UNLINK		/* a delete, no file */
+};
+
+struct writer_file {
+	struct loop *loop;
+	struct pool *pool;
+	struct local *local;
+	char *key, *tmp_key;
+	size_t klen;
+	int fd;
+	enum file_stage stage;
+	struct str waiting;		/* filled by the loop */
+	struct str writing;		/* the pool's */
+	enum err e;
+	bool created, commit;
+	void (*drained)(void *arg);
+	void *drained_arg;
+	writer_file_done *done;
+	void *done_arg;
+	struct pool_job job;
+};
+
+static void file_next(struct writer_file *f);
+
+static void
+file_release(void *arg)
+{
+	struct writer_file *f = arg;
+
+	if (f->tmp_key != NULL)
+		local_tmp_discard(f->local, &f->tmp_key);
+	if (f->fd >= 0)
+		close(f->fd);
+	str_fini(&f->waiting);
+	str_fini(&f->writing);
+	mem_free(f->key);
+	mem_free(f);
+}
+
+static void
+file_work(void *arg)
+{
+	struct writer_file *f = arg;
+	size_t off = 0;
+
+	switch (f->stage) {
+	case FILE_CREATE:
+		f->e = local_tmp_create(f->local, f->key, f->klen, &f->fd, &f->tmp_key);
+		return;
+	case FILE_WRITE:
+		while (f->e == ERR_OK && off < f->writing.len) {
+			ssize_t n = write(f->fd, f->writing.p + off, f->writing.len - off);
+
+			if (n > 0)
+				off += (size_t)n;
+			else if (errno != EINTR)
+				f->e = err_from_errno(errno);
+		}
+		return;
+	case FILE_COMMIT:
+		if (f->e == ERR_OK)
+			f->e = local_tmp_commit(f->local, f->fd, &f->tmp_key, f->key, f->klen, &f->created);
+		return;
+	case FILE_UNLINK:
+		f->e = local_unlink(f->local, f->key, f->klen);
+		return;
+	case FILE_IDLE:
+		return;
+	}
+}
+
+static void
+file_worked(void *arg)
+{
+	struct writer_file *f = arg;
+	void (*drained)(void *arg) = f->drained;
+
+	if (f->stage == FILE_COMMIT || f->stage == FILE_UNLINK) {
+		f->done(f->done_arg, f->e, f->created);
+		file_release(f);
+		return;
+	}
+	str_clear(&f->writing);
+	f->stage = FILE_IDLE;
+	file_next(f);
+	if (drained != NULL && f->waiting.len < HIGH_WATER) {
+		f->drained = NULL;
+		drained(f->drained_arg);
+	}
+}
+
+/* Starts what is next on the pool; one job at a time keeps the order. */
+static void
+file_next(struct writer_file *f)
+{
+	struct str swap;
+
+	if (f->stage != FILE_IDLE)
+		return;
+	if (f->waiting.len > 0 && f->e == ERR_OK) {
+		swap = f->writing;
+		f->writing = f->waiting;
+		f->waiting = swap;
+		f->stage = FILE_WRITE;
+	} else if (f->commit) {
+		f->stage = FILE_COMMIT;
+	} else {
+		str_clear(&f->waiting);		/* failed: the rest is dropped, commit tells */
+		return;
+	}
+	pool_submit(f->pool, &f->job, file_work, file_worked, f);
+}
+
+static struct writer_file *
+file_new(const struct reconcile_env *env, const char *key, size_t klen, enum file_stage stage)
+{
+	struct writer_file *f = mem_zalloc(sizeof(*f));
+
+	f->loop = env->loop;
+	f->pool = env->pool;
+	f->local = env->local;
+	f->key = mem_strndup(key, klen);
+	f->klen = klen;
+	f->fd = -1;
+	f->stage = stage;
+	return f;
+}
+
+struct writer_file *
+writer_disk_open(const struct reconcile_env *env, const char *key, size_t klen)
+{
+	struct writer_file *f = file_new(env, key, klen, FILE_CREATE);
+
+	pool_submit(f->pool, &f->job, file_work, file_worked, f);
+	return f;
+}
+
+bool
+writer_file_write(struct writer_file *f, const void *p, size_t n, void (*drained)(void *arg), void *arg)
+{
+	if (f->e == ERR_OK)
+		str_add(&f->waiting, p, n);
+	file_next(f);
+	if (f->waiting.len < HIGH_WATER)
+		return true;
+	f->drained = drained;
+	f->drained_arg = arg;
+	return false;
+}
+
+void
+writer_file_commit(struct writer_file **fp, writer_file_done *done, void *arg)
+{
+	struct writer_file *f = *fp;
+
+	*fp = NULL;
+	f->drained = NULL;
+	f->commit = true;
+	f->done = done;
+	f->done_arg = arg;
+	file_next(f);
+}
+
+void
+writer_file_discard(struct writer_file **fp)
+{
+	struct writer_file *f = *fp;
+
+	if (f == NULL)
+		return;
+	*fp = NULL;
+	if (f->job.busy)
+		pool_cancel(&f->job, file_release);
+	else
+		file_release(f);
+}
+
+void
+writer_disk_unlink(const struct reconcile_env *env, const char *key, size_t klen, writer_file_done *done, void *arg)
+{
+	struct writer_file *f = file_new(env, key, klen, FILE_UNLINK);
+
+	f->done = done;
+	f->done_arg = arg;
+	pool_submit(f->pool, &f->job, file_work, file_worked, f);
+}
