@@ -55,7 +55,9 @@ struct http1_head {
 	bool response;
 	int minor;			/* HTTP/1.minor */
 	struct http1_slice method, target;	/* requests */
-	struct http1_slice path, query;	/* of an origin-form or absolute-form target; query without '?', p NULL if none */
+	/* Of an origin-form or absolute-form target; query without '?', p NULL if none. The path of an absolute-form target
+	 * without one is "/", that of "OPTIONS *" is "*". */
+	struct http1_slice path, query;
 	int status;			/* responses */
 	struct http1_slice reason;
 	struct http1_header h[HTTP1_HEADERS];
@@ -64,8 +66,9 @@ struct http1_head {
 	uint64_t content_length;
 	bool has_length;		/* a Content-Length stood there (HEAD and 304 keep it for information) */
 	bool keep_alive;		/* the connection may be used again after this message */
-	bool expect_continue;
+	bool expect_continue;		/* the client waits for "100 Continue" before it sends the body */
 	bool upgrade;			/* Connection names upgrade and an Upgrade header is there */
+	bool names_headers;		/* Connection names headers of its own, see http1_hop_by_hop */
 	struct http1_slice host;	/* requests: Host, or the authority of an absolute-form target (then equal to Host) */
 };
 
@@ -79,6 +82,9 @@ enum http1_step http1_parse_request(struct http1_head *h, const char *p, size_t 
 enum http1_step http1_parse_response(struct http1_head *h, const char *p, size_t n, const struct http1_limits *lim, bool to_head,
     size_t *scan, size_t *used, enum http1_bad *bad);
 
+/* RFC 9110 5.6.2 and 5.5: is it a token, may it stand in a header value? */
+bool http1_is_token(const char *p, size_t n);
+bool http1_is_value(const char *p, size_t n);
 /* The first header of that name (case-insensitive), or NULL. */
 const struct http1_header *http1_find(const struct http1_head *h, const char *name);
 /* The one header of that name; NULL if there is none or several. */
