@@ -1,0 +1,7 @@
+"""What gunicorn runs: demosite.wsgi:application."""
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "demosite.settings")
+application = get_wsgi_application()

@@ -1,0 +1,241 @@
+"""The whole site with r2shim before it: Redis, the sample site, the sandbox, a proxy, migrators."""
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+
+from harness import (Gunicorn, Migrator, Nginx, RedisServer, Sandbox, Tool, clean_env, eventually, free_port, stop_all,
+                     temp_dir)
+from s3 import Bucket
+from web import Client, SiteClient
+
+PHASES = ["passthrough", "dual-write", "backfill", "read-r2", "validate"]
+EXIT_REFUSED = 4
+
+CONF = """\
+site = "{site}";
+state-dir = "state";
+@include "phase.conf"
+proxy: {{ listen = [ "{listen}" ]; access-log = "access.log"; {proxy} }};
+upstream: {{ address = "{upstream}"; }};
+media: {{ root = "{media}"; url = "/media/"; uploads = [ "/" ];
+  prefixes = ( {prefixes} ); {media_extra} }};
+mirror: {{ policy = "{policy}"; deadline = "{deadline}"; }};
+r2: {{ endpoint = "{endpoint}"; bucket = "{bucket}"; allow-http = true; access-key-id = "{key_id}";
+  secret-access-key-file = "{secret_file}"; request-limit = "{request_limit}"; {r2} }};
+redis: {{ address = "{redis}"; }};
+coord: {{ lease = "{lease}"; intent-deadline = "{intent_deadline}"; }};
+migrator: {{ {migrator} }};
+gate: {{ window = "0"; verify-age = "1h"; }};
+admin: {{ listen = "unix:admin.sock"; }};
+"""
+DEFAULTS = dict(site="test", proxy="", prefixes='{ url = "/media/"; class = "public"; }', media_extra="", policy="sync",
+                deadline="5s", request_limit="2s", r2="", lease="2s", intent_deadline="2s", migrator="concurrency = 8;")
+
+
+class Proxy(Tool):
+    """`r2shim proxy`, its configuration, and the commands that an operator gives."""
+    name = "proxy"
+    ready_timeout = 30
+    stop_timeout = 45
+
+    def __init__(self, folder, **options):
+        super().__init__(folder)
+        self.conf, self.phase_conf = self.dir / "r2shim.conf", self.dir / "phase.conf"
+        (self.dir / "state").mkdir(exist_ok=True)
+        self.address = f"127.0.0.1:{free_port()}"
+        self.options = {**DEFAULTS, "listen": self.address, **options}
+        self.write_conf()
+        self.write_phase("passthrough")
+
+    def write_conf(self, **changes):
+        self.options.update(changes)
+        self.conf.write_text(CONF.format(**self.options))
+
+    def write_phase(self, phase):
+        """As an operator's editor would do it: a whole new file, renamed into place."""
+        new = self.dir / "phase.conf.new"
+        new.write_text(f'phase = "{phase}";\n')
+        new.rename(self.phase_conf)
+
+    def command(self):
+        return [self.binary, "proxy", "-c", self.conf]
+
+    def ready(self):
+        return self.ready_line(r"^r2shim proxy: ready")
+
+    def reload(self):
+        self.signal(signal.SIGHUP)
+
+    def admin(self, path, method="GET"):
+        with Client(f"unix:{self.dir / 'state' / 'admin.sock'}", 10) as client:
+            return client.request(method, path)
+
+    def metrics(self):
+        """{name or name{labels}: value}"""
+        found = re.findall(r"^([^#\s]\S*(?:\{.*\})?) (\S+)$", self.admin("/metrics").body.decode(), re.MULTILINE)
+        return {name: float(value) for name, value in found}
+
+    def run(self, command, *args, timeout=120, check=False):
+        """`r2shim COMMAND -c CONF ARGS`: (exit code, stdout, stderr)."""
+        done = subprocess.run([self.binary, command, "-c", self.conf, *map(str, args)], stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=timeout, env=clean_env(**self.env), cwd=self.dir)
+        assert not check or done.returncode == 0, f"{command} {args}: {done.returncode}\n{done.stdout}{done.stderr}"
+        return done.returncode, done.stdout, done.stderr
+
+    def status(self):
+        return json.loads(self.run("status", "--json", check=True)[1])
+
+    def verify(self, *args):
+        """verify's JSON; --full unless told otherwise."""
+        code, out, err = self.run("verify", *(args or ("--full",)), "--json", timeout=300)
+        assert code in (0, 1), f"verify: {code}\n{out}{err}"
+        return json.loads(out)
+
+    def set_phase(self, phase, timeout=60):
+        """`phase set`, again while a gate refuses; the gates' reasons if it never opens."""
+        deadline = time.monotonic() + timeout
+        while True:
+            code, out, err = self.run("phase", "set", phase)
+            if code == 0:
+                break
+            assert code == EXIT_REFUSED and time.monotonic() < deadline, f"phase set {phase}: {code}\n{out}{err}"
+            time.sleep(0.1)
+        self.wait_phase(phase)
+
+    def reload_phase(self, phase):
+        """The other way to switch: edit the phase file, SIGHUP."""
+        self.write_phase(phase)
+        self.reload()
+        self.wait_phase(phase)
+
+    def wait_phase(self, phase):
+        eventually(lambda: self.status()["phase"] == phase, 15, f"phase {phase}")
+
+    def backfill(self, timeout=300):
+        self.run("backfill", "start", check=True)
+        eventually(lambda: self.status()["backfill"]["state"] == "complete", timeout, "backfill complete", 0.1)
+
+    def climb(self, target, timeout=300):
+        """Walks up to the phase through all gates, as the operator's guide says."""
+        at = PHASES.index(self.status()["phase"])
+        for phase in PHASES[at + 1:PHASES.index(target) + 1]:
+            if phase == "read-r2":
+                self.backfill(timeout)
+                eventually(lambda: self.verify()["clean"], 60, "verify clean", 0.2)
+            self.set_phase(phase)
+
+    def descend(self, target):
+        """Walks down by reloads."""
+        at = PHASES.index(self.status()["phase"])
+        for phase in reversed(PHASES[PHASES.index(target):at]):
+            self.reload_phase(phase)
+
+    def drained(self, timeout=30):
+        """Waits until no mark and no live work is left."""
+        def none_left():
+            status = self.status()
+            return status["marks"] == 0 and status["queue"]["live"] == 0
+        eventually(none_left, timeout, "marks drained", 0.05)
+
+
+class Stack:
+    """topology: "gunicorn" (r2shim -> gunicorn, over TCP) or "nginx" (r2shim -> nginx -> gunicorn, Unix sockets)."""
+
+    def __init__(self, topology="gunicorn", migrators=1, folder=None, redis_tcp=True, **options):
+        self.dir = folder or temp_dir()
+        self.media = self.dir / "media"
+        self.media.mkdir(exist_ok=True)
+        self.redis = RedisServer(self.dir / "redis", tcp=redis_tcp)
+        self.site = Gunicorn(self.dir / "site", self.media, unix=topology == "nginx")
+        self.nginx = Nginx(self.dir / "nginx", self.media, self.site.address, unix=True) if topology == "nginx" else None
+        self.sandbox = Sandbox(self.dir / "r2")
+        self.options, self.proxy, self.migrators, self.wanted = options, None, [], migrators
+
+    def start(self, proxy=True):
+        self.redis.start()
+        self.site.start()
+        if self.nginx:
+            self.nginx.start()
+        self.sandbox.start()
+        self.bucket = Bucket(self.sandbox.endpoint, self.sandbox.bucket, self.sandbox.key_id, self.sandbox.secret)
+        self.proxy = Proxy(self.dir / "proxy", upstream=(self.nginx or self.site).address, media=self.media,
+                           endpoint=self.sandbox.endpoint, bucket=self.sandbox.bucket, key_id=self.sandbox.key_id,
+                           secret_file=self.sandbox.secret_file, redis=self.redis.address, **self.options)
+        if proxy:
+            self.proxy.run("init", check=True)
+            self.proxy.start()
+            for number in range(self.wanted):
+                self.add_migrator(f"m{number + 1}").start()
+        return self
+
+    def add_migrator(self, name):
+        migrator = Migrator(self.dir / name, self.proxy.conf, name)
+        self.migrators.append(migrator)
+        return migrator
+
+    def procs(self):
+        return [p for p in (*self.migrators, self.proxy, self.sandbox, self.nginx, self.site, self.redis) if p]
+
+    def stop(self):
+        """Stops all, clients of a server before the server; every r2shim process must end with 0 and a clean log."""
+        problems = []
+        for proc in self.procs():
+            try:
+                code = proc.stop()
+                if isinstance(proc, Tool) and code not in (0, None):
+                    problems.append(f"{proc.name} ended with {code} after SIGTERM\n{proc.logs()}")
+            except AssertionError as e:
+                problems.append(str(e))
+            problems += [f"{proc.name}: {line}\n{proc.logs(20000)}" for line in proc.sanitizer_reports()[:1]]
+        assert not problems, "\n".join(problems)
+
+    def kill(self):
+        stop_all()
+
+    def client(self, timeout=60):
+        return SiteClient(self.proxy.address, timeout)
+
+    def logs(self):
+        return "".join(proc.logs() for proc in self.procs())
+
+    def on_disk(self):
+        """{key: bytes} of the media root, without our own names."""
+        found = {}
+        for folder, dirs, files in os.walk(self.media):
+            dirs[:] = [d for d in dirs if not d.startswith(".r2shim")]
+            for file in files:
+                path = os.path.join(folder, file)
+                if not file.startswith(".r2shim"):
+                    with open(path, "rb") as f:
+                        found[os.path.relpath(path, self.media)] = f.read()
+        return found
+
+    def in_r2(self):
+        """{key: bytes} of the bucket, without our own names."""
+        return {key: self.bucket.get(key) for key in self.bucket.list() if not key.split("/")[-1].startswith(".r2shim")}
+
+    def differences(self):
+        """Sorted keys whose bytes are not the same on both sides: (key, what)."""
+        disk, r2 = self.on_disk(), self.in_r2()
+        return sorted([(k, "not in R2") for k in disk.keys() - r2.keys()] + [(k, "only in R2") for k in r2.keys() - disk.keys()]
+                      + [(k, "differs") for k in disk.keys() & r2.keys() if disk[k] != r2[k]])
+
+    def assert_equal(self, timeout=20):
+        def same():
+            differences = self.differences()
+            assert not differences, f"{len(differences)} keys: {differences[:5]}"
+            return True
+        eventually(same, timeout, "disk and R2 equal", 0.1)
+
+    def rclone_check(self, *args):
+        """`rclone check` of disk and bucket: (exit code, its whole report)."""
+        env = clean_env(RCLONE_CONFIG="/dev/null", RCLONE_CONFIG_R2_TYPE="s3", RCLONE_CONFIG_R2_PROVIDER="Other",
+                        RCLONE_CONFIG_R2_ENDPOINT=self.sandbox.endpoint, RCLONE_CONFIG_R2_REGION="auto",
+                        RCLONE_CONFIG_R2_ACCESS_KEY_ID=self.sandbox.key_id,
+                        RCLONE_CONFIG_R2_SECRET_ACCESS_KEY=self.sandbox.secret, HOME=self.dir)
+        done = subprocess.run(["/usr/bin/rclone", "check", *args, "--exclude", "/.r2shim*", str(self.media),
+                               f"r2:{self.sandbox.bucket}"], env=env, capture_output=True, text=True, timeout=300)
+        return done.returncode, done.stdout + done.stderr
