@@ -17,6 +17,18 @@
 
 struct str;
 
+/* An option's flags in options.def. */
+enum {
+	OPTF_REQUIRED = 1,
+	OPTF_LIVE = 2,		/* a reload applies it */
+	OPTF_RESTART = 4,	/* a reload with another value is refused */
+	OPTF_SECRET = 8,	/* with OPTF_FILE: the file holds a secret, and nobody but its owner may read it */
+	OPTF_FILE = 16,		/* must exist; absolute in the snapshot, like the next two */
+	OPTF_DIR = 32,		/* must exist */
+	OPTF_PATH = 64,		/* a file that need not exist, in a folder that must */
+	OPTF_ADDR = 128		/* "host:port", "[v6]:port" or "unix:/path" */
+};
+
 /* What a media prefix may be used for; none given is upstream. */
 enum conf_class { CONF_CLASS_UPSTREAM, CONF_CLASS_PUBLIC, CONF_CLASS_AUTHORIZED, CONF_CLASS_DENY };
 /* Who carries out PUT and DELETE on a media URL. NONE: passed through untouched. */
@@ -45,6 +57,7 @@ struct conf {
 	char *path;		/* the main file, absolute */
 	char *phase_file;	/* the file in which "phase" stands, absolute */
 	unsigned phase_line;
+	bool phase_shared;	/* other settings stand in phase_file: it is not rewritten */
 	char *r2_secret;	/* from file or environment; secret */
 	char *r2_access_key;	/* the id, wherever it came from */
 	char *redis_password;	/* NULL: none; secret */
@@ -74,6 +87,8 @@ struct conf {
 /* Loads path. Every mistake becomes a line "file:line: text\n" in errors; NULL if there is one. The caller owns one
  * reference. Looks at files that it names (OPTF_FILE, OPTF_DIR), opens no connection. */
 struct conf *conf_load(const char *path, struct str *errors);
+/* The same for `r2shim init`, which makes what is missing: no state-dir is no mistake. */
+struct conf *conf_load_init(const char *path, struct str *errors);
 struct conf *conf_ref(const struct conf *c);
 /* Drops a reference and clears the pointer; takes NULL. */
 void conf_unref(struct conf **c);
@@ -88,7 +103,8 @@ bool conf_is_upload(const struct conf *c, const char *path, size_t len);
 /* May new replace old by a reload? Else the name of the first OPTF_RESTART option that differs, for the log. */
 const char *conf_needs_restart(const struct conf *old, const struct conf *new);
 
-/* Rewrites the phase file: atomically (temporary file, fsync, rename, fsync of the folder). */
+/* Rewrites the phase file: atomically (temporary file, fsync, rename, fsync of the folder). INVAL: no such phase. STATE:
+ * the phase stands among other settings, which a rewrite would lose. */
 enum err conf_write_phase(const struct conf *c, const char *phase_name, struct errbuf *eb) ERR_MUST_CHECK;
 
 /* One line an option: name, type, range, default, text. JSON too: an array of objects. */

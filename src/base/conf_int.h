@@ -1,0 +1,71 @@
+/*
+ * conf_int: what conf*.c share and nobody else includes: the option table as an array, and the state of one load.
+ *
+ * A load runs in four steps: conf_scan reads the text for what libconfig would hide or die of, libconfig parses,
+ * conf_load.c fills the snapshot from the table, conf_check looks at what the values mean together. Each adds its mistakes
+ * and goes on, so that one run shows them all.
+ */
+#ifndef BASE_CONF_INT_H
+#define BASE_CONF_INT_H
+
+#include "base/conf.h"
+
+enum conf_kind { CONF_KIND_STR, CONF_KIND_ENUM, CONF_KIND_BOOL, CONF_KIND_INT, CONF_KIND_SIZE, CONF_KIND_TIME, CONF_KIND_LIST };
+
+struct conf_opt {
+	const char *name, *text;
+	enum conf_kind kind;
+	unsigned flags;
+	size_t offset;			/* of the field in struct conf, or in struct conf_prefix */
+	const char *values;		/* ENUM: "a|b|c" */
+	const char *def, *min, *max;	/* as written; def of STR, SIZE, TIME */
+	int64_t num_def, num_min, num_max; /* of ENUM, BOOL, INT */
+};
+
+extern const struct conf_opt conf_opts[];
+extern const size_t conf_nopts;
+/* The entries of media.prefixes, named by the key within an entry. */
+extern const struct conf_opt conf_prefix_opts[];
+extern const size_t conf_nprefix_opts;
+
+/* The n-th value of "a|b|c", its length in *len; NULL beyond the last. */
+const char *conf_enum_value(const char *values, unsigned n, size_t *len);
+
+/* Where a setting stands. file: the main file as it was named, or an included file's name as the @include gives it. */
+struct conf_pos {
+	const char *file;
+	unsigned line;
+};
+
+struct conf_mistake;
+
+struct conf_loading {
+	struct conf *c;
+	const char *main_file;
+	char *dir;			/* the main file's folder, absolute */
+	char *shown_dir;		/* the same as the user named it, with a slash; "" for the current one */
+	bool init;			/* state-dir may be missing */
+	struct conf_pos *pos;		/* one an option of conf_opts; file NULL: not given */
+	struct conf_pos *prefix_pos;	/* one a prefix, in the file's order */
+	void *cfg;			/* libconfig's tree */
+	struct conf_mistake *mistakes;
+	size_t nmistakes;
+};
+
+/* "file:line: text"; text says what is wrong and what to do. */
+void conf_mistake(struct conf_loading *ld, struct conf_pos pos, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+/* Is there a mistake on that line already? */
+bool conf_mistake_at(const struct conf_loading *ld, struct conf_pos pos);
+/* The option's place; if it is not given, its group's, or the top of the main file. */
+struct conf_pos conf_pos_of(const struct conf_loading *ld, const char *name);
+/* The place of an included file, or of the main one, on the disk. */
+char *conf_file_path(const struct conf_loading *ld, const char *file);
+
+/* Reads the main file and what it includes: unreadable or world-writable files, integers that libconfig would wrap.
+ * False if libconfig must not see it (it exits on a folder). */
+bool conf_scan(struct conf_loading *ld);
+/* Resolves paths, reads secrets, and checks what a value means. */
+void conf_check(struct conf_loading *ld);
+
+#endif

@@ -1,0 +1,598 @@
+#include "base/conf_int.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <libconfig.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/str.h"
+
+#define PREFIXES "media.prefixes"
+#define NAME_MAX_LEN 64
+
+struct conf_mistake {
+	char *file, *text;
+	unsigned line;
+	size_t order;
+};
+
+void
+conf_mistake(struct conf_loading *ld, struct conf_pos pos, const char *fmt, ...)
+{
+	struct str text = STR_INIT;
+	struct conf_mistake *m;
+	va_list ap;
+
+	va_start(ap, fmt);
+	str_vprintf(&text, fmt, ap);
+	va_end(ap);
+	ld->mistakes = mem_realloc(ld->mistakes, (ld->nmistakes + 1) * sizeof(*ld->mistakes));
+	m = &ld->mistakes[ld->nmistakes];
+	m->file = mem_strdup(pos.file);
+	m->text = str_take(&text);
+	m->line = pos.line;
+	m->order = ld->nmistakes++;
+}
+
+bool
+conf_mistake_at(const struct conf_loading *ld, struct conf_pos pos)
+{
+	for (size_t i = 0; i < ld->nmistakes; i++)
+		if (ld->mistakes[i].line == pos.line && strcmp(ld->mistakes[i].file, pos.file) == 0)
+			return true;
+	return false;
+}
+
+char *
+conf_file_path(const struct conf_loading *ld, const char *file)
+{
+	const char *slash;
+
+	if (strcmp(file, ld->main_file) != 0)
+		return mem_printf("%s/%s", ld->dir, file);
+	slash = strrchr(file, '/');
+	return mem_printf("%s/%s", ld->dir, slash ? slash + 1 : file);
+}
+
+static struct conf_pos
+pos_of(const config_setting_t *s)
+{
+	return (struct conf_pos){config_setting_source_file(s), config_setting_source_line(s)};
+}
+
+struct conf_pos
+conf_pos_of(const struct conf_loading *ld, const char *name)
+{
+	const char *dot = strchr(name, '.');
+	struct conf_pos pos = {ld->main_file, 1};
+	config_setting_t *group;
+	char *group_name;
+
+	for (size_t i = 0; i < conf_nopts; i++)
+		if (ld->pos[i].file && strcmp(conf_opts[i].name, name) == 0)
+			return ld->pos[i];
+	if (!dot || !ld->cfg)
+		return pos;
+	group_name = mem_strndup(name, (size_t)(dot - name));
+	group = config_lookup(ld->cfg, group_name);
+	mem_free(group_name);
+	return group ? pos_of(group) : pos;
+}
+
+/* Main file first, then by name; by line; as they were found. */
+static bool
+stands_before(const struct conf_loading *ld, const struct conf_mistake *a, const struct conf_mistake *b)
+{
+	bool a_main = strcmp(a->file, ld->main_file) == 0, b_main = strcmp(b->file, ld->main_file) == 0;
+	int order = strcmp(a->file, b->file);
+
+	if (a_main != b_main)
+		return a_main;
+	if (order != 0)
+		return order < 0;
+	return a->line != b->line ? a->line < b->line : a->order < b->order;
+}
+
+static void
+tell_mistakes(struct conf_loading *ld, struct str *errors)
+{
+	for (size_t i = 1; i < ld->nmistakes; i++) {
+		struct conf_mistake m = ld->mistakes[i];
+		size_t at = i;
+
+		for (; at && stands_before(ld, &m, &ld->mistakes[at - 1]); at--)
+			ld->mistakes[at] = ld->mistakes[at - 1];
+		ld->mistakes[at] = m;
+	}
+	for (size_t i = 0; i < ld->nmistakes; i++) {
+		struct conf_mistake *m = &ld->mistakes[i];
+
+		str_printf(errors, "%s%s:%u: %s\n", strcmp(m->file, ld->main_file) == 0 ? "" : ld->shown_dir, m->file,
+		    m->line, m->text);
+		mem_free(m->file);
+		mem_free(m->text);
+	}
+	mem_free(ld->mistakes);
+}
+
+/* Levenshtein's distance; far for names longer than any of ours. */
+static unsigned
+distance(const char *a, const char *b)
+{
+	unsigned row[NAME_MAX_LEN + 1];
+	size_t n = strlen(b);
+
+	if (n > NAME_MAX_LEN || strlen(a) > NAME_MAX_LEN)
+		return NAME_MAX_LEN;
+	for (unsigned j = 0; j <= n; j++)
+		row[j] = j;
+	for (unsigned i = 1; a[i - 1]; i++) {
+		unsigned diagonal = row[0];
+
+		row[0] = i;
+		for (size_t j = 1; j <= n; j++) {
+			unsigned best = diagonal + (a[i - 1] != b[j - 1]);
+
+			diagonal = row[j];
+			if (row[j] + 1 < best)
+				best = row[j] + 1;
+			if (row[j - 1] + 1 < best)
+				best = row[j - 1] + 1;
+			row[j] = best;
+		}
+	}
+	return row[n];
+}
+
+static void
+consider(const char *name, const char *candidate, const char **best, unsigned *best_d)
+{
+	const char *leaf = strrchr(candidate, '.'), *given = strrchr(name, '.');
+	unsigned d = distance(name, candidate);
+
+	if (leaf && strcmp(leaf + 1, given ? given + 1 : name) == 0 && d > 1)
+		d = 1; /* the right name in the wrong group */
+	if (d < *best_d) {
+		*best_d = d;
+		*best = candidate;
+	}
+}
+
+static void
+unknown(struct conf_loading *ld, const config_setting_t *s, const char *name)
+{
+	const char *best = NULL;
+	unsigned best_d = (unsigned)(strlen(name) / 3 < 2 ? 2 : strlen(name) / 3) + 1;
+	char group[NAME_MAX_LEN];
+
+	for (size_t i = 0; i < conf_nopts; i++) {
+		const char *dot = strchr(conf_opts[i].name, '.');
+
+		consider(name, conf_opts[i].name, &best, &best_d);
+		if (!dot || !config_setting_is_group(s))
+			continue;
+		memcpy(group, conf_opts[i].name, (size_t)(dot - conf_opts[i].name));
+		group[dot - conf_opts[i].name] = '\0';
+		if (distance(name, group) < best_d) {
+			best_d = distance(name, group);
+			best = conf_opts[i].name;
+		}
+	}
+	consider(name, PREFIXES, &best, &best_d);
+	if (best && config_setting_is_group(s))
+		conf_mistake(ld, pos_of(s), "unknown group %s; did you mean %.*s?", name, (int)strcspn(best, "."), best);
+	else if (best)
+		conf_mistake(ld, pos_of(s), "unknown option %s; did you mean %s?", name, best);
+	else
+		conf_mistake(ld, pos_of(s), "unknown option %s; r2shim check --list-options lists all", name);
+}
+
+static void
+unknown_in_prefix(struct conf_loading *ld, const config_setting_t *s)
+{
+	const char *name = config_setting_name(s), *best = NULL;
+	unsigned best_d = 3;
+
+	for (size_t i = 0; i < conf_nprefix_opts; i++)
+		consider(name, conf_prefix_opts[i].name, &best, &best_d);
+	if (best)
+		conf_mistake(ld, pos_of(s), "unknown option %s in " PREFIXES "; did you mean %s?", name, best);
+	else
+		conf_mistake(ld, pos_of(s),
+		    "unknown option %s in " PREFIXES "; there are url, class, writes, token-file and cache-control", name);
+}
+
+/* A copy of a setting's string, or NULL with a mistake. */
+static char *
+text_of(struct conf_loading *ld, const char *name, const config_setting_t *s)
+{
+	const char *z = config_setting_get_string(s);
+
+	if (!z) {
+		conf_mistake(ld, pos_of(s), "%s must be text in quotes, like %s = \"...\"", name, name);
+		return NULL;
+	}
+	if (!*z) {
+		conf_mistake(ld, pos_of(s), "%s is empty; leave it out or give it a value", name);
+		return NULL;
+	}
+	for (const char *p = z; *p; p++)
+		if ((unsigned char)*p < 0x20 || *p == 0x7f) {
+			conf_mistake(ld, pos_of(s), "%s holds a control character", name);
+			return NULL;
+		}
+	return mem_strdup(z);
+}
+
+static void
+read_enum(struct conf_loading *ld, const struct conf_opt *o, const config_setting_t *s, int *field)
+{
+	char *z = text_of(ld, o->name, s);
+	const char *v;
+	size_t len;
+
+	if (!z)
+		return;
+	for (unsigned i = 0; (v = conf_enum_value(o->values, i, &len)); i++)
+		if (str_slice_eq(v, len, z)) {
+			*field = (int)i;
+			mem_free(z);
+			return;
+		}
+	conf_mistake(ld, pos_of(s), "%s = \"%s\" is unknown; it is one of %s", o->name, z, o->values);
+	mem_free(z);
+}
+
+static void
+read_int(struct conf_loading *ld, const struct conf_opt *o, const config_setting_t *s, int64_t *field)
+{
+	int64_t v;
+
+	if (config_setting_type(s) == CONFIG_TYPE_INT) {
+		v = config_setting_get_int(s);
+	} else if (config_setting_type(s) == CONFIG_TYPE_INT64) {
+		v = config_setting_get_int64(s);
+	} else {
+		conf_mistake(ld, pos_of(s), "%s must be a whole number without quotes", o->name);
+		return;
+	}
+	if (v >= o->num_min && v <= o->num_max)
+		*field = v;
+	else if (!conf_mistake_at(ld, pos_of(s))) /* not if the scan has seen that it wrapped */
+		conf_mistake(ld, pos_of(s), "%s = %lld is out of range; it is %lld to %lld", o->name, (long long)v,
+		    (long long)o->num_min, (long long)o->num_max);
+}
+
+/* SIZE and TIME: text with a unit; a bare 0 is clear without. */
+static void
+read_quantity(struct conf_loading *ld, const struct conf_opt *o, const config_setting_t *s, uint64_t *field)
+{
+	bool size = o->kind == CONF_KIND_SIZE;
+	bool (*parse)(const char *, uint64_t *) = size ? str_to_size : str_to_duration;
+	const char *z = config_setting_get_string(s), *units = size ? "B KiB MiB GiB TiB KB MB GB TB" : "ms s m h d";
+	uint64_t v = 0, min, max;
+
+	if (config_setting_type(s) == CONFIG_TYPE_INT && config_setting_get_int(s) == 0)
+		z = "0";
+	if (!z) {
+		conf_mistake(ld, pos_of(s), "%s must be text with a unit, like \"%s\"; units: %s", o->name, o->def, units);
+		return;
+	}
+	if (!parse(z, &v)) {
+		conf_mistake(ld, pos_of(s), "%s = \"%s\" is no %s; write a whole number and one of %s", o->name, z,
+		    size ? "size" : "time", units);
+		return;
+	}
+	ASSERT(parse(o->min, &min) && parse(o->max, &max));
+	if (v < min || v > max)
+		conf_mistake(ld, pos_of(s), "%s = \"%s\" is out of range; it is %s to %s", o->name, z, o->min, o->max);
+	else
+		*field = v;
+}
+
+static void
+read_list(struct conf_loading *ld, const struct conf_opt *o, const config_setting_t *s, struct conf_list *field)
+{
+	int n = config_setting_length(s);
+
+	if (!config_setting_is_array(s) && !config_setting_is_list(s)) {
+		conf_mistake(ld, pos_of(s), "%s must be a list, like %s = [ \"...\" ]", o->name, o->name);
+		return;
+	}
+	if (n == 0 && o->flags & OPTF_REQUIRED)
+		conf_mistake(ld, pos_of(s), "%s is empty; it needs at least one", o->name);
+	field->v = mem_calloc((size_t)n, sizeof(*field->v));
+	for (int i = 0; i < n; i++) {
+		char *z = text_of(ld, o->name, config_setting_get_elem(s, (unsigned)i));
+
+		if (z)
+			field->v[field->n++] = z;
+	}
+}
+
+static void
+read_option(struct conf_loading *ld, const struct conf_opt *o, const config_setting_t *s, void *base)
+{
+	void *field = (char *)base + o->offset;
+
+	switch (o->kind) {
+	case CONF_KIND_STR:
+		mem_free(*(char **)field);
+		*(char **)field = text_of(ld, o->name, s);
+		break;
+	case CONF_KIND_ENUM:
+		read_enum(ld, o, s, field);
+		break;
+	case CONF_KIND_BOOL:
+		if (config_setting_type(s) == CONFIG_TYPE_BOOL)
+			*(bool *)field = config_setting_get_bool(s);
+		else
+			conf_mistake(ld, pos_of(s), "%s must be true or false, without quotes", o->name);
+		break;
+	case CONF_KIND_INT:
+		read_int(ld, o, s, field);
+		break;
+	case CONF_KIND_SIZE:
+	case CONF_KIND_TIME:
+		read_quantity(ld, o, s, field);
+		break;
+	case CONF_KIND_LIST:
+		read_list(ld, o, s, field);
+		break;
+	}
+}
+
+static void
+set_defaults(struct conf *c)
+{
+	for (size_t i = 0; i < conf_nopts; i++) {
+		const struct conf_opt *o = &conf_opts[i];
+		void *field = (char *)c + o->offset;
+
+		switch (o->kind) {
+		case CONF_KIND_STR:
+			*(char **)field = mem_strdup(o->def);
+			break;
+		case CONF_KIND_ENUM:
+			*(int *)field = (int)o->num_def;
+			break;
+		case CONF_KIND_BOOL:
+			*(bool *)field = o->num_def != 0;
+			break;
+		case CONF_KIND_INT:
+			*(int64_t *)field = o->num_def;
+			break;
+		case CONF_KIND_SIZE:
+			ASSERT(str_to_size(o->def, field));
+			break;
+		case CONF_KIND_TIME:
+			ASSERT(str_to_duration(o->def, field));
+			break;
+		case CONF_KIND_LIST:
+			break;
+		}
+	}
+}
+
+static void
+read_prefix(struct conf_loading *ld, const config_setting_t *s)
+{
+	size_t i = ld->c->nprefixes;
+	struct conf_prefix *p = &ld->c->prefixes[i];
+	int n = config_setting_length(s);
+
+	if (!config_setting_is_group(s)) {
+		conf_mistake(ld, pos_of(s), PREFIXES " holds groups, like { url = \"/media/\"; class = \"public\"; }");
+		return;
+	}
+	ld->c->nprefixes++;
+	ld->prefix_pos[i] = pos_of(s);
+	for (int k = 0; k < n; k++) {
+		const config_setting_t *elem = config_setting_get_elem(s, (unsigned)k);
+		const struct conf_opt *o = NULL;
+
+		for (size_t j = 0; j < conf_nprefix_opts && !o; j++)
+			if (strcmp(conf_prefix_opts[j].name, config_setting_name(elem)) == 0)
+				o = &conf_prefix_opts[j];
+		if (!o) {
+			unknown_in_prefix(ld, elem);
+			continue;
+		}
+		if (strcmp(o->name, "class") == 0)
+			p->class_given = true;
+		read_option(ld, o, elem, p);
+	}
+	if (!config_setting_get_member(s, "url"))
+		conf_mistake(ld, pos_of(s), "a prefix without url; add url = \"%s...\"", ld->c->media_url ? ld->c->media_url : "/");
+}
+
+static void
+read_prefixes(struct conf_loading *ld, const config_setting_t *s)
+{
+	int n = config_setting_length(s);
+
+	if (!config_setting_is_list(s)) {
+		conf_mistake(ld, pos_of(s), PREFIXES " must be a list of groups in round brackets: ( { url = ...; }, ... )");
+		return;
+	}
+	ld->c->prefixes = mem_calloc((size_t)n, sizeof(*ld->c->prefixes));
+	ld->prefix_pos = mem_calloc((size_t)n, sizeof(*ld->prefix_pos));
+	for (int i = 0; i < n; i++)
+		read_prefix(ld, config_setting_get_elem(s, (unsigned)i));
+}
+
+static bool
+is_group_name(const char *name)
+{
+	size_t n = strlen(name);
+
+	for (size_t i = 0; i < conf_nopts; i++)
+		if (strncmp(conf_opts[i].name, name, n) == 0 && conf_opts[i].name[n] == '.')
+			return true;
+	return false;
+}
+
+static void
+read_setting(struct conf_loading *ld, const config_setting_t *s, const char *name)
+{
+	for (size_t i = 0; i < conf_nopts; i++)
+		if (strcmp(conf_opts[i].name, name) == 0) {
+			ld->pos[i] = pos_of(s);
+			read_option(ld, &conf_opts[i], s, ld->c);
+			return;
+		}
+	unknown(ld, s, name);
+}
+
+static void
+read_group(struct conf_loading *ld, const config_setting_t *group, const char *group_name)
+{
+	int n = config_setting_length(group);
+
+	for (int i = 0; i < n; i++) {
+		const config_setting_t *s = config_setting_get_elem(group, (unsigned)i);
+		char *name = mem_printf("%s.%s", group_name, config_setting_name(s));
+
+		if (strcmp(name, PREFIXES) != 0)
+			read_setting(ld, s, name);
+		mem_free(name);
+	}
+}
+
+static void
+read_root(struct conf_loading *ld, config_t *cfg)
+{
+	const config_setting_t *root = config_root_setting(cfg), *prefixes = config_lookup(cfg, PREFIXES);
+	int n = config_setting_length(root);
+
+	for (int i = 0; i < n; i++) {
+		const config_setting_t *s = config_setting_get_elem(root, (unsigned)i);
+		const char *name = config_setting_name(s);
+
+		if (!is_group_name(name))
+			read_setting(ld, s, name);
+		else if (config_setting_is_group(s))
+			read_group(ld, s, name);
+		else
+			conf_mistake(ld, pos_of(s), "%s must be a group, like %s: { ... };", name, name);
+	}
+	if (prefixes)
+		read_prefixes(ld, prefixes);
+	for (size_t i = 0; i < conf_nopts; i++)
+		if (conf_opts[i].flags & OPTF_REQUIRED && !ld->pos[i].file)
+			conf_mistake(ld, conf_pos_of(ld, conf_opts[i].name), "%s is missing: %s", conf_opts[i].name,
+			    conf_opts[i].text);
+}
+
+/* Where the phase stands, and whether it stands there alone. */
+static bool
+holds_others(const config_setting_t *group, const char *file)
+{
+	int n = config_setting_length(group);
+
+	for (int i = 0; i < n; i++) {
+		const config_setting_t *s = config_setting_get_elem(group, (unsigned)i);
+		const char *name = config_setting_name(s), *source = config_setting_source_file(s);
+
+		if (source && strcmp(source, file) == 0 && !(name && strcmp(name, "phase") == 0))
+			return true;
+		if (config_setting_is_aggregate(s) && holds_others(s, file))
+			return true;
+	}
+	return false;
+}
+
+static void
+note_phase_file(struct conf_loading *ld, const config_t *cfg)
+{
+	struct conf_pos pos = conf_pos_of(ld, "phase");
+
+	ld->c->phase_file = conf_file_path(ld, pos.file);
+	ld->c->phase_line = pos.line;
+	ld->c->phase_shared = strcmp(pos.file, ld->main_file) == 0 || holds_others(config_root_setting(cfg), pos.file);
+}
+
+static void
+parse(struct conf_loading *ld, config_t *cfg)
+{
+	const char *file;
+
+	config_set_include_dir(cfg, ld->dir);
+	if (!config_read_file(cfg, ld->main_file)) {
+		file = config_error_file(cfg);
+		conf_mistake(ld, (struct conf_pos){file ? file : ld->main_file, (unsigned)config_error_line(cfg)},
+		    "%s; look for a missing ; quote or bracket on this line or above", config_error_text(cfg));
+		return;
+	}
+	ld->cfg = cfg;
+	read_root(ld, cfg);
+	note_phase_file(ld, cfg);
+	conf_check(ld);
+}
+
+static char *
+folder_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	char *dir, *cwd;
+
+	if (slash == path)
+		return mem_strdup("");
+	if (path[0] == '/')
+		return mem_strndup(path, (size_t)(slash - path));
+	cwd = getcwd(NULL, 0);
+	if (!cwd)
+		return NULL;
+	dir = slash ? mem_printf("%s/%.*s", cwd, (int)(slash - path), path) : mem_strdup(cwd);
+	free(cwd);
+	return dir;
+}
+
+static struct conf *
+load(const char *path, bool init, struct str *errors)
+{
+	const char *slash = strrchr(path, '/');
+	struct conf_loading ld = {.main_file = path, .init = init};
+	config_t cfg;
+
+	ld.dir = folder_of(path);
+	if (!ld.dir) {
+		str_printf(errors, "%s:1: the current folder is gone: %s\n", path, strerror(errno));
+		return NULL;
+	}
+	ld.shown_dir = slash ? mem_strndup(path, (size_t)(slash - path) + 1) : mem_strdup("");
+	ld.c = mem_zalloc(sizeof(*ld.c));
+	ld.c->refs = 1;
+	ld.c->path = conf_file_path(&ld, path);
+	ld.pos = mem_calloc(conf_nopts, sizeof(*ld.pos));
+	set_defaults(ld.c);
+	config_init(&cfg);
+	if (conf_scan(&ld))
+		parse(&ld, &cfg);
+	config_destroy(&cfg);
+	if (ld.nmistakes)
+		conf_unref(&ld.c);
+	tell_mistakes(&ld, errors);
+	mem_free(ld.pos);
+	mem_free(ld.prefix_pos);
+	mem_free(ld.shown_dir);
+	mem_free(ld.dir);
+	return ld.c;
+}
+
+struct conf *
+conf_load(const char *path, struct str *errors)
+{
+	return load(path, false, errors);
+}
+
+struct conf *
+conf_load_init(const char *path, struct str *errors)
+{
+	return load(path, true, errors);
+}
