@@ -1,8 +1,9 @@
 /*
- * run: the state of the backfill in Redis (keys.h, run-state), as everybody sees it: status, gates, migrators, commands.
+ * run: the state of the backfill in Redis (keys.h, run-state, site, feeder), as everybody sees it: status, gates, migrators,
+ * commands. Loop thread.
  */
-#ifndef MIGRATE_RUN_H
-#define MIGRATE_RUN_H
+#ifndef COORD_RUN_H
+#define COORD_RUN_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -43,7 +44,15 @@ void run_get(struct cluster *c, void (*done)(void *arg, enum err e, const struct
 /* start: a new run, or on from the cursor of a stopped one; STATE if it runs already. stop: STATE if it does not. */
 void run_start(struct cluster *c, void (*done)(void *arg, enum err e), void *arg);
 void run_stop(struct cluster *c, void (*done)(void *arg, enum err e), void *arg);
+/* The feeder's: everything is queued; nothing is left. STATE if the run has another id or was stopped meanwhile. */
+void run_fed(struct cluster *c, uint64_t id, void (*done)(void *arg, enum err e), void *arg);
+void run_complete(struct cluster *c, uint64_t id, void (*done)(void *arg, enum err e), void *arg);
 /* Adds to a counter by its field name in the hash ("copied", ...): nobody waits. */
 void run_count(struct cluster *c, const char *field, uint64_t n);
+void run_cursor(struct cluster *c, const char *key, size_t klen);
+/* Sets a field of the site's notes (KEYS_SITE_*). */
+void run_note(struct cluster *c, const char *site_field, uint64_t value);
+/* Becomes or stays the one feeder for ms (0: gives it up); ours: whether it is. */
+void run_feeder(struct cluster *c, uint64_t ms, void (*done)(void *arg, bool ours), void *arg);
 
 #endif

@@ -1,0 +1,257 @@
+#include "coord/run.h"
+
+#include <hiredis/hiredis.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "coord/keys.h"
+#include "coord/lua.h"
+#include "io/rds.h"
+
+const char *
+run_state_name(enum run_state s)
+{
+	static const char *const names[] = {
+		[RUN_IDLE] = "idle",
+		[RUN_FEEDING] = "feeding",
+		[RUN_FED] = "fed",
+		[RUN_STOPPED] = "stopped",
+		[RUN_COMPLETE] = "complete",
+	};
+
+	return names[s];
+}
+
+void
+run_fini(struct run *r)
+{
+	mem_free(r->cursor);
+	memset(r, 0, sizeof(*r));
+}
+
+/* The hash's number fields and where they go. */
+static const struct {
+	const char *name;
+	size_t offset;
+} run_fields[] = {
+	{"id", offsetof(struct run, id)},
+	{"started", offsetof(struct run, started_ms)},
+	{"finished", offsetof(struct run, finished_ms)},
+	{"files", offsetof(struct run, files)},
+	{"bytes", offsetof(struct run, bytes)},
+	{"queued", offsetof(struct run, queued)},
+	{"skipped", offsetof(struct run, skipped)},
+	{"copied", offsetof(struct run, copied)},
+	{"copied-bytes", offsetof(struct run, copied_bytes)},
+	{"equal", offsetof(struct run, equal)},
+	{"deleted", offsetof(struct run, deleted)},
+	{"failed", offsetof(struct run, failed)},
+	{"unholdable", offsetof(struct run, unholdable)},
+	{"symlinks", offsetof(struct run, symlinks)},
+	{"specials", offsetof(struct run, specials)},
+	{"walk-errors", offsetof(struct run, walk_errors)},
+	{"census-found", offsetof(struct run, census_found)},
+	{"census-marked", offsetof(struct run, census_marked)},
+	{KEYS_SITE_LEFT_PASSTHROUGH, offsetof(struct run, left_passthrough_ms)},
+	{KEYS_SITE_LAST_FALLBACK, offsetof(struct run, last_fallback_ms)},
+	{KEYS_SITE_CENSUS_DUE, offsetof(struct run, census_due_ms)},
+	{KEYS_SITE_CENSUS_DONE, offsetof(struct run, census_done_ms)},
+};
+
+static void
+field_set(struct run *r, const char *name, size_t len, const char *value, size_t vlen)
+{
+	uint64_t v;
+
+	if (str_slice_eq(name, len, "state")) {
+		for (int s = RUN_IDLE; s <= RUN_COMPLETE; s++)
+			if (str_slice_eq(value, vlen, run_state_name((enum run_state)s)))
+				r->state = (enum run_state)s;
+	} else if (str_slice_eq(name, len, "cursor") && vlen > 0) {
+		mem_free(r->cursor);
+		r->cursor = mem_strndup(value, vlen);
+		r->cursor_len = vlen;
+	} else if (str_to_u64(value, vlen, &v)) {
+		for (size_t i = 0; i < sizeof(run_fields) / sizeof(run_fields[0]); i++)
+			if (str_slice_eq(name, len, run_fields[i].name))
+				memcpy((char *)r + run_fields[i].offset, &v, sizeof(v));
+	}
+}
+
+struct getting {
+	struct run run;
+	void (*done)(void *arg, enum err e, const struct run *r);
+	void *arg;
+};
+
+static void
+got_cb(void *arg, enum err e, const struct redisReply *r)
+{
+	struct getting *g = arg;
+
+	/* {run-state as pairs, site as pairs, feeder} */
+	if (e == ERR_OK && (r->type != REDIS_REPLY_ARRAY || r->elements != 3))
+		e = ERR_PROTO;
+	for (size_t h = 0; e == ERR_OK && h < 2; h++) {
+		const struct redisReply *hash = r->element[h];
+
+		for (size_t i = 0; i + 1 < hash->elements; i += 2)
+			field_set(&g->run, hash->element[i]->str, hash->element[i]->len, hash->element[i + 1]->str, hash->element[i + 1]->len);
+	}
+	if (e == ERR_OK && r->element[2]->type == REDIS_REPLY_STRING)
+		snprintf(g->run.feeder, sizeof(g->run.feeder), "%s", r->element[2]->str);
+	g->done(g->arg, e, &g->run);
+	run_fini(&g->run);
+	mem_free(g);
+}
+
+void
+run_get(struct cluster *c, void (*done)(void *arg, enum err e, const struct run *r), void *arg)
+{
+	static struct rds_script script = {.name = "run_get", .body = LUA_RUN_GET};
+	static const char *const keys[] = {KEYS_EPOCH, KEYS_RUNSTATE, KEYS_SITE, KEYS_FEEDER};
+	struct getting *g = mem_zalloc(sizeof(*g));
+
+	g->done = done;
+	g->arg = arg;
+	(void)cluster_eval(c, &script, got_cb, g, keys, 4, NULL, 0);
+}
+
+struct setting {
+	void (*done)(void *arg, enum err e);
+	void *arg;
+};
+
+static void
+set_cb(void *arg, enum err e, const struct redisReply *r)
+{
+	struct setting *s = arg;
+
+	if (e == ERR_OK && r->type == REDIS_REPLY_INTEGER && r->integer == 0)
+		e = ERR_STATE;
+	s->done(s->arg, e);
+	mem_free(s);
+}
+
+static void
+set_state(struct cluster *c, const char *verb, uint64_t id, void (*done)(void *arg, enum err e), void *arg)
+{
+	static struct rds_script script = {.name = "run_set", .body = LUA_RUN_SET};
+	static const char *const keys[] = {KEYS_EPOCH, KEYS_RUNSTATE, KEYS_BACKFILL};
+	struct setting *s = mem_zalloc(sizeof(*s));
+	char num[24];
+	struct rds_arg args[2];
+
+	s->done = done;
+	s->arg = arg;
+	snprintf(num, sizeof(num), "%llu", (unsigned long long)id);
+	args[0] = RDS_Z(verb);
+	args[1] = RDS_Z(num);
+	(void)cluster_eval(c, &script, set_cb, s, keys, 3, args, 2);
+}
+
+void
+run_start(struct cluster *c, void (*done)(void *arg, enum err e), void *arg)
+{
+	set_state(c, "start", 0, done, arg);
+}
+
+void
+run_stop(struct cluster *c, void (*done)(void *arg, enum err e), void *arg)
+{
+	set_state(c, "stop", 0, done, arg);
+}
+
+void
+run_fed(struct cluster *c, uint64_t id, void (*done)(void *arg, enum err e), void *arg)
+{
+	set_state(c, "fed", id, done, arg);
+}
+
+void
+run_complete(struct cluster *c, uint64_t id, void (*done)(void *arg, enum err e), void *arg)
+{
+	set_state(c, "complete", id, done, arg);
+}
+
+static void
+ignore_cb(void *arg, enum err e, const struct redisReply *r)
+{
+	(void)arg;
+	(void)e;
+	(void)r;
+}
+
+/* HINCRBY or HSET of a field of a hash; nobody waits. */
+static void
+hash_command(struct cluster *c, const char *verb, const char *hash, const char *field, const void *value, size_t len)
+{
+	struct str key = STR_INIT;
+	struct rds_arg argv[4];
+
+	cluster_key(c, hash, &key);
+	argv[0] = RDS_Z(verb);
+	argv[1] = RDS_B(key.p, key.len);
+	argv[2] = RDS_Z(field);
+	argv[3] = RDS_B(value, len);
+	(void)rds_command(cluster_rds(c), 0, ignore_cb, NULL, argv, 4);
+	str_fini(&key);
+}
+
+void
+run_count(struct cluster *c, const char *field, uint64_t n)
+{
+	char num[24];
+
+	snprintf(num, sizeof(num), "%llu", (unsigned long long)n);
+	hash_command(c, "HINCRBY", KEYS_RUNSTATE, field, num, strlen(num));
+}
+
+void
+run_cursor(struct cluster *c, const char *key, size_t klen)
+{
+	hash_command(c, "HSET", KEYS_RUNSTATE, "cursor", key, klen);
+}
+
+void
+run_note(struct cluster *c, const char *site_field, uint64_t value)
+{
+	char num[24];
+
+	snprintf(num, sizeof(num), "%llu", (unsigned long long)value);
+	hash_command(c, "HSET", KEYS_SITE, site_field, num, strlen(num));
+}
+
+struct locking {
+	void (*done)(void *arg, bool ours);
+	void *arg;
+};
+
+static void
+locked_cb(void *arg, enum err e, const struct redisReply *r)
+{
+	struct locking *k = arg;
+
+	k->done(k->arg, e == ERR_OK && r->type == REDIS_REPLY_INTEGER && r->integer == 1);
+	mem_free(k);
+}
+
+void
+run_feeder(struct cluster *c, uint64_t ms, void (*done)(void *arg, bool ours), void *arg)
+{
+	static struct rds_script script = {.name = "run_feeder", .body = LUA_RUN_FEEDER};
+	static const char *const keys[] = {KEYS_EPOCH, KEYS_FEEDER};
+	struct locking *k = mem_zalloc(sizeof(*k));
+	struct rds_arg args[2];
+	char num[24];
+
+	k->done = done;
+	k->arg = arg;
+	snprintf(num, sizeof(num), "%llu", (unsigned long long)ms);
+	args[0] = RDS_Z(cluster_id(c));
+	args[1] = RDS_Z(num);
+	(void)cluster_eval(c, &script, locked_cb, k, keys, 2, args, 2);
+}
