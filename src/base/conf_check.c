@@ -130,9 +130,12 @@ check_address(struct conf_loading *ld, struct conf_pos pos, const char *name, ch
 	size_t hostlen;
 
 	if (strncmp(*text, "unix:", 5) == 0) {
-		if (strcmp(name, "admin.listen") == 0 && (*text)[5] != '/' && (*text)[5] && ld->c->state_dir) {
-			char *abs = mem_printf("unix:%s/%s", ld->c->state_dir, *text + 5);
+		if (strcmp(name, "admin.listen") == 0 && (*text)[5] != '/' && (*text)[5]) {
+			char *abs;
 
+			if (!ld->c->state_dir)
+				return; /* a mistake already */
+			abs = mem_printf("unix:%s/%s", ld->c->state_dir, *text + 5);
 			mem_free(*text);
 			*text = abs;
 		}
@@ -296,7 +299,7 @@ check_r2(struct conf_loading *ld)
 		str_addz(&authority, plain ? ":80" : ":443");
 	host = split_address(str_z(&authority), &len, &port);
 	if (!host || port == 0 || url[strcspn(url, "?#@ ")])
-		conf_mistake(ld, pos, "r2.endpoint = \"%s\" is no URL of a server; no user, query or fragment", url);
+		conf_mistake(ld, pos, "r2.endpoint is no URL of a server; give it no user, query or fragment");
 	else if (plain && !c->r2_allow_http)
 		conf_mistake(ld, pos, "r2.endpoint = \"%s\" is not encrypted; use https, or r2.allow-http = true on loopback", url);
 	else if (plain && !is_loopback(host, len))
@@ -385,7 +388,8 @@ check_media(struct conf_loading *ld)
 		if (!is_url_path(c->uploads.v[i]))
 			conf_mistake(ld, conf_pos_of(ld, "media.uploads"),
 			    "media.uploads: \"%s\" is no URL path; begin it with /, not percent-encoded", c->uploads.v[i]);
-	qsort(c->prefixes, c->nprefixes, sizeof(*c->prefixes), longer_first);
+	if (c->nprefixes)
+		qsort(c->prefixes, c->nprefixes, sizeof(*c->prefixes), longer_first);
 }
 
 /* The journal and the audit trail must never be served or migrated. */

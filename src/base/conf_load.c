@@ -520,13 +520,15 @@ note_phase_file(struct conf_loading *ld, const config_t *cfg)
 static void
 parse(struct conf_loading *ld, config_t *cfg)
 {
-	const char *file;
+	const char *file, *text;
 
 	config_set_include_dir(cfg, ld->dir);
 	if (!config_read_file(cfg, ld->main_file)) {
 		file = config_error_file(cfg);
-		conf_mistake(ld, (struct conf_pos){file ? file : ld->main_file, (unsigned)config_error_line(cfg)},
-		    "%s; look for a missing ; quote or bracket on this line or above", config_error_text(cfg));
+		text = config_error_text(cfg);
+		conf_mistake(ld, (struct conf_pos){file ? file : ld->main_file, (unsigned)config_error_line(cfg)}, "%s; %s", text,
+		    strstr(text, "duplicate") ? "it is given twice, keep one"
+					      : "look for a missing ; quote or bracket on this line or above");
 		return;
 	}
 	ld->cfg = cfg;
