@@ -19,7 +19,7 @@ struct http_call;
 
 struct http_client_opts {
 	unsigned connections;		/* at most, per host */
-	uint64_t connect_timeout_ms;
+	uint64_t connect_timeout_ms;	/* then ERR_CONNECT: nothing was sent */
 	const char *ca_file;		/* NULL: the system's */
 };
 
@@ -27,10 +27,11 @@ struct http_header {
 	const char *name, *value;	/* value: no control characters, or the call is refused with ERR_INVAL */
 };
 
-/* What a call is. All strings are copied; header values are checked. */
+/* What a call is. All strings are copied; header values are checked. Sent are exactly these headers, Host and
+ * Content-Length (one given here is passed over); Transfer-Encoding is refused. */
 struct http_call_opts {
 	const char *method;
-	const char *url;		/* as it goes on the wire */
+	const char *url;		/* as it goes on the wire: printable ASCII, percent-encoded by the caller */
 	const struct http_header *headers;
 	size_t nheaders;
 	/* The body: bytes (must live until done), or a file's range by pread; body_len is always sent as Content-Length for
@@ -40,13 +41,14 @@ struct http_call_opts {
 	uint64_t body_off, body_len;
 	bool has_body;			/* send Content-Length: 0 too */
 	uint64_t limit_ms;		/* hard limit of the whole call; 0: none */
-	uint64_t first_byte_ms;		/* limit to the response head; 0: none */
-	uint64_t stall_ms;		/* longest pause while data flows and we are not paused; 0: none */
+	uint64_t first_byte_ms;		/* from the request's last byte to the response head; 0: none */
+	uint64_t stall_ms;		/* longest pause while data flows, either way, and we are not paused; 0: none */
 	/* The final response head: status, then http_call_header() may be asked. Called once before any data. */
 	void (*on_head)(void *arg, int status);
 	/* Response bytes; all are taken. http_call_pause stops further ones. NULL: collected up to 1 MiB, see http_call_body. */
 	void (*on_data)(void *arg, const void *p, size_t n);
-	/* e is about the transfer: ERR_OK with any status. Exactly once. The call is freed after it. */
+	/* e is about the transfer: ERR_OK with any status. status is 0 if no head came. Exactly once. The call is freed
+	 * after it. */
 	void (*done)(void *arg, enum err e, int status);
 	void *arg;
 };
@@ -66,7 +68,9 @@ const char *http_call_header(const struct http_call *call, const char *name);
 bool http_call_header_at(const struct http_call *call, size_t i, const char **name, const char **value);
 /* The collected body (no on_data). */
 const char *http_call_body(const struct http_call *call, size_t *len);
-/* Why the transfer failed, for a person. */
+/* Why the transfer failed, for a person; "" if it did not. Errors: CONNECT (nothing was sent: refused, not resolved, TLS),
+ * TIMEOUT (one of the call's limits), CLOSED (reset, or a body that was cut), PROTO, TOOBIG, INVAL (refused here), IO and
+ * CHANGED (the body's file cannot be read, or became shorter). */
 const char *http_call_why(const struct http_call *call);
 
 #endif
