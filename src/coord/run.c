@@ -1,6 +1,7 @@
 #include "coord/run.h"
 
 #include <hiredis/hiredis.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -9,6 +10,7 @@
 #include "base/str.h"
 #include "coord/keys.h"
 #include "coord/lua.h"
+#include "coord/phase.h"
 #include "io/rds.h"
 
 const char *
@@ -81,6 +83,22 @@ field_set(struct run *r, const char *name, size_t len, const char *value, size_t
 	}
 }
 
+/* A proxy's heartbeat names its phase. */
+static void
+member_add(struct run *r, const char *json, size_t len)
+{
+	json_t *root = json_loadb(json, len, 0, NULL);
+	const char *name = NULL;
+	int phase;
+
+	if (json_unpack(root, "{s:s}", "phase", &name) == 0 && (phase = phase_by_name(name)) >= 0) {
+		r->phase_low = r->members == 0 || phase < r->phase_low ? phase : r->phase_low;
+		r->phase_high = r->members == 0 || phase > r->phase_high ? phase : r->phase_high;
+		r->members++;
+	}
+	json_decref(root);
+}
+
 struct getting {
 	struct run run;
 	void (*done)(void *arg, enum err e, const struct run *r);
@@ -92,8 +110,8 @@ got_cb(void *arg, enum err e, const struct redisReply *r)
 {
 	struct getting *g = arg;
 
-	/* {run-state as pairs, site as pairs, feeder} */
-	if (e == ERR_OK && (r->type != REDIS_REPLY_ARRAY || r->elements != 3))
+	/* {run-state as pairs, site as pairs, feeder, heartbeats} */
+	if (e == ERR_OK && (r->type != REDIS_REPLY_ARRAY || r->elements != 4))
 		e = ERR_PROTO;
 	for (size_t h = 0; e == ERR_OK && h < 2; h++) {
 		const struct redisReply *hash = r->element[h];
@@ -103,6 +121,8 @@ got_cb(void *arg, enum err e, const struct redisReply *r)
 	}
 	if (e == ERR_OK && r->element[2]->type == REDIS_REPLY_STRING)
 		snprintf(g->run.feeder, sizeof(g->run.feeder), "%s", r->element[2]->str);
+	for (size_t i = 0; e == ERR_OK && i < r->element[3]->elements; i++)
+		member_add(&g->run, r->element[3]->element[i]->str, r->element[3]->element[i]->len);
 	g->done(g->arg, e, &g->run);
 	run_fini(&g->run);
 	mem_free(g);
@@ -112,12 +132,13 @@ void
 run_get(struct cluster *c, void (*done)(void *arg, enum err e, const struct run *r), void *arg)
 {
 	static struct rds_script script = {.name = "run_get", .body = LUA_RUN_GET};
-	static const char *const keys[] = {KEYS_EPOCH, KEYS_RUNSTATE, KEYS_SITE, KEYS_FEEDER};
+	static const char *const keys[] = {KEYS_EPOCH, KEYS_RUNSTATE, KEYS_SITE, KEYS_FEEDER, KEYS_MEMBERS};
 	struct getting *g = mem_zalloc(sizeof(*g));
 
 	g->done = done;
 	g->arg = arg;
-	(void)cluster_eval(c, &script, got_cb, g, keys, 4, NULL, 0);
+	g->run.phase_low = g->run.phase_high = -1;
+	(void)cluster_eval(c, &script, got_cb, g, keys, 5, NULL, 0);
 }
 
 struct setting {

@@ -37,6 +37,9 @@ struct run {
 	uint64_t left_passthrough_ms, last_fallback_ms, census_due_ms, census_done_ms;
 	uint64_t census_found, census_marked;	/* of the last census; found > marked: over migrator.max-delete */
 	char feeder[128];		/* "" if nobody feeds now */
+	/* The proxies' phases by their heartbeats. */
+	unsigned members;
+	int phase_low, phase_high;	/* -1: no proxy is registered */
 };
 void run_fini(struct run *r);
 /* Reads it. r is valid during the callback. */
