@@ -24,8 +24,7 @@
 #define KEYS_WORKERS   "workers"	/* hash: migrator name -> JSON heartbeat: counters, time */
 #define KEYS_FEEDER    "feeder"		/* string with expiry: the migrator that feeds the backfill */
 #define KEYS_RUNSTATE  "run-state"	/* hash: the backfill run: state, id, cursor, counters, census */
-#define KEYS_CENSUS    "census"		/* set: objects without a file, found once by the running census */
-#define KEYS_VERIFY    "verify"		/* hash: the last verify */
+#define KEYS_VERIFY    "verify"		/* string: the last verify's report, JSON */
 #define KEYS_SITE      "site"		/* hash, times in ms, fields below */
 
 #define KEYS_SITE_LEFT_PASSTHROUGH "left-passthrough"	/* what was verified or backfilled before counts no more */

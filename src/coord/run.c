@@ -31,6 +31,7 @@ void
 run_fini(struct run *r)
 {
 	mem_free(r->cursor);
+	mem_free(r->verify);
 	memset(r, 0, sizeof(*r));
 }
 
@@ -110,8 +111,8 @@ got_cb(void *arg, enum err e, const struct redisReply *r)
 {
 	struct getting *g = arg;
 
-	/* {run-state as pairs, site as pairs, feeder, heartbeats} */
-	if (e == ERR_OK && (r->type != REDIS_REPLY_ARRAY || r->elements != 4))
+	/* {run-state as pairs, site as pairs, feeder, heartbeats, verify} */
+	if (e == ERR_OK && (r->type != REDIS_REPLY_ARRAY || r->elements != 5))
 		e = ERR_PROTO;
 	for (size_t h = 0; e == ERR_OK && h < 2; h++) {
 		const struct redisReply *hash = r->element[h];
@@ -123,6 +124,8 @@ got_cb(void *arg, enum err e, const struct redisReply *r)
 		snprintf(g->run.feeder, sizeof(g->run.feeder), "%s", r->element[2]->str);
 	for (size_t i = 0; e == ERR_OK && i < r->element[3]->elements; i++)
 		member_add(&g->run, r->element[3]->element[i]->str, r->element[3]->element[i]->len);
+	if (e == ERR_OK && r->element[4]->len > 0)
+		g->run.verify = mem_strndup(r->element[4]->str, r->element[4]->len);
 	g->done(g->arg, e, &g->run);
 	run_fini(&g->run);
 	mem_free(g);
@@ -132,13 +135,13 @@ void
 run_get(struct cluster *c, void (*done)(void *arg, enum err e, const struct run *r), void *arg)
 {
 	static struct rds_script script = {.name = "run_get", .body = LUA_RUN_GET};
-	static const char *const keys[] = {KEYS_EPOCH, KEYS_RUNSTATE, KEYS_SITE, KEYS_FEEDER, KEYS_MEMBERS};
+	static const char *const keys[] = {KEYS_EPOCH, KEYS_RUNSTATE, KEYS_SITE, KEYS_FEEDER, KEYS_MEMBERS, KEYS_VERIFY};
 	struct getting *g = mem_zalloc(sizeof(*g));
 
 	g->done = done;
 	g->arg = arg;
 	g->run.phase_low = g->run.phase_high = -1;
-	(void)cluster_eval(c, &script, got_cb, g, keys, 5, NULL, 0);
+	(void)cluster_eval(c, &script, got_cb, g, keys, 6, NULL, 0);
 }
 
 struct setting {
@@ -244,6 +247,20 @@ run_note(struct cluster *c, const char *site_field, uint64_t value)
 
 	snprintf(num, sizeof(num), "%llu", (unsigned long long)value);
 	hash_command(c, "HSET", KEYS_SITE, site_field, num, strlen(num));
+}
+
+void
+run_verified(struct cluster *c, const char *json)
+{
+	struct str key = STR_INIT;
+	struct rds_arg argv[3];
+
+	cluster_key(c, KEYS_VERIFY, &key);
+	argv[0] = RDS_Z("SET");
+	argv[1] = RDS_B(key.p, key.len);
+	argv[2] = RDS_Z(json);
+	(void)rds_command(cluster_rds(c), 0, ignore_cb, NULL, argv, 3);
+	str_fini(&key);
 }
 
 struct locking {

@@ -37,6 +37,7 @@ struct run {
 	uint64_t left_passthrough_ms, last_fallback_ms, census_due_ms, census_done_ms;
 	uint64_t census_found, census_marked;	/* of the last census; found > marked: over migrator.max-delete */
 	char feeder[128];		/* "" if nobody feeds now */
+	char *verify;			/* the last verify's report, JSON; NULL: none */
 	/* The proxies' phases by their heartbeats. */
 	unsigned members;
 	int phase_low, phase_high;	/* -1: no proxy is registered */
@@ -55,6 +56,8 @@ void run_count(struct cluster *c, const char *field, uint64_t n);
 void run_cursor(struct cluster *c, const char *key, size_t klen);
 /* Sets a field of the site's notes (KEYS_SITE_*). */
 void run_note(struct cluster *c, const char *site_field, uint64_t value);
+/* Stores a verify's report. */
+void run_verified(struct cluster *c, const char *json);
 /* Becomes or stays the one feeder for ms (0: gives it up); ours: whether it is. */
 void run_feeder(struct cluster *c, uint64_t ms, void (*done)(void *arg, bool ours), void *arg);
 

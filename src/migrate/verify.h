@@ -40,10 +40,11 @@ struct verify_cb {
 };
 
 struct verify;
-/* sample 0: full. concurrency: keys at once. The report is stored in Redis when it is done (verify_last reads it). */
+/* sample 0: full. concurrency: keys at once. The report is stored in Redis when it is done (struct run has it).
+ * Free with verify_cancel, also after done. */
 struct verify *verify_start(const struct reconcile_env *env, uint64_t sample, unsigned concurrency, const struct verify_cb *cb, void *arg);
 void verify_cancel(struct verify **v);
-/* NOTFOUND: there was none. */
-void verify_last(struct cluster *c, void (*done)(void *arg, enum err e, const struct verify_report *r), void *arg);
+/* The report that run_get gives (struct run, verify); false: there was none, or it is not understood. */
+bool verify_report_parse(const char *json, struct verify_report *r);
 
 #endif
