@@ -680,9 +680,6 @@ test_limits(void **state)
 	assert_int_equal(p.e, ERR_TIMEOUT);
 	assert_int_equal(p.status, 200);
 	assert_string_equal(p.why, "no byte went over for 30 ms");
-	/* A queued call is limited too. */
-	start(&p, peer.base, "/", NONE);
-	http_call_cancel(&p.call);
 	probe_fini(&p);
 	peer_fini(&peer);
 }
@@ -734,6 +731,84 @@ test_connections_are_bounded(void **state)
 	assert_true(peer.max_open <= 2);
 	probe_fini(&first);
 	peer_fini(&peer);
+}
+
+/* A connection that a call gives up must go to the next in the queue. */
+static void
+test_queue_moves_on(void **state)
+{
+	struct peer peer;
+	struct probe p, q;
+	bool never = false;
+
+	(void)state;
+	peer_init(&peer, NULL);
+	probe_init(&p, 1);
+	for (int how = 0; how < 3; how++) {
+		peer.reply = NULL;
+		peer.requests = 0;
+		q = (struct probe){ .client = p.client };
+		start(&p, peer.base, "/1", (struct http_call_opts){ .body_fd = -1, .limit_ms = how == 0 ? 20 : 0 });
+		while (peer.requests < 1)
+			loop_run_until(loop, &never, 1);
+		start(&q, peer.base, "/2", (struct http_call_opts){ .body_fd = -1, .first_byte_ms = LONG });
+		loop_run_until(loop, &never, 0);
+		assert_int_equal(peer.requests, 1);
+		peer.reply = OK_HI;
+		if (how == 0)
+			assert_true(loop_run_until(loop, &p.done, LONG));
+		else if (how == 1)
+			http_call_cancel(&p.call);
+		else
+			peer_hang_up(&peer);
+		assert_true(loop_run_until(loop, &q.done, LONG));
+		assert_int_equal(q.e, ERR_OK);
+		str_fini(&q.body);
+	}
+	probe_fini(&p);
+	peer_fini(&peer);
+}
+
+/* Waiting in the queue counts for limit_ms only. */
+static void
+test_queued_call_times_out(void **state)
+{
+	struct peer peer;
+	struct probe p, q;
+
+	(void)state;
+	peer_init(&peer, NULL);
+	probe_init(&p, 1);
+	q = (struct probe){ .client = p.client };
+	start(&p, peer.base, "/1", NONE);
+	start(&q, peer.base, "/2", (struct http_call_opts){ .body_fd = -1, .first_byte_ms = 1, .limit_ms = 40 });
+	assert_true(loop_run_until(loop, &q.done, LONG));
+	assert_int_equal(q.e, ERR_TIMEOUT);
+	assert_string_equal(q.why, "not finished within 40 ms");
+	assert_false(p.done);
+	probe_fini(&p);
+	peer_fini(&peer);
+}
+
+static void
+test_answer_before_the_body_is_read(void **state)
+{
+	size_t n = 8 << 20;
+	int fd = temp_file(n);
+	struct peer peer;
+	struct probe p;
+
+	(void)state;
+	peer_init(&peer, "HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno");
+	peer.only_head = true;
+	probe_init(&p, 1);
+	run(&p, peer.base, "/", (struct http_call_opts){ .method = "PUT", .has_body = true, .body_fd = fd, .body_len = n });
+	assert_int_equal(p.e, ERR_OK);
+	assert_int_equal(p.status, 403);
+	assert_string_equal(str_z(&p.body), "no");
+	probe_fini(&p);
+	peer_fini(&peer);
+	close(fd);
 }
 
 /* ---- cancel and free ---- */
@@ -832,6 +907,9 @@ main(void)
 		cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_paused_is_no_stall),
 		cmocka_unit_test(test_connections_are_bounded),
+		cmocka_unit_test(test_queue_moves_on),
+		cmocka_unit_test(test_queued_call_times_out),
+		cmocka_unit_test(test_answer_before_the_body_is_read),
 		cmocka_unit_test(test_cancel_and_free_anywhere),
 	};
 
