@@ -2,10 +2,12 @@
 #include "unit.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -650,6 +652,101 @@ test_errors_before_sending(void **state)
 	probe_fini(&p);
 }
 
+/* ---- TLS: against openssl s_server with a certificate of its own ---- */
+
+static pid_t
+spawn(const char *folder, const char *const argv[], int out)
+{
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		int null = open("/dev/null", O_RDWR);
+
+		dup2(null, 0);
+		dup2(out >= 0 ? out : null, 1);
+		dup2(null, 2);
+		if (chdir(folder) == 0)
+			execvp(argv[0], (char *const *)(uintptr_t)argv);
+		_exit(127);
+	}
+	return pid;
+}
+
+/* The port that s_server says it listens on ("ACCEPT 127.0.0.1:1234"). */
+static unsigned
+accept_port(int fd)
+{
+	char text[512];
+	size_t n = 0;
+	const char *at, *colon;
+	ssize_t got;
+
+	while (n < sizeof text - 1 && (got = read(fd, text + n, sizeof text - 1 - n)) > 0) {
+		n += (size_t)got;
+		text[n] = '\0';
+		at = strstr(text, "ACCEPT ");
+		if (at != NULL && strchr(at, '\n') != NULL && (colon = strchr(at, ':')) != NULL)
+			return (unsigned)strtoul(colon + 1, NULL, 10);
+	}
+	return 0;
+}
+
+static void
+test_tls(void **state)
+{
+	static const char *const make[] = { "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+		"-nodes", "-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2", "-keyout", "key.pem",
+		"-out", "cert.pem", NULL };
+	static const char *const serve[] = { "openssl", "s_server", "-accept", "127.0.0.1:0", "-www", "-cert", "cert.pem",
+		"-key", "key.pem", NULL };
+	char folder[] = "/tmp/test_http_client.XXXXXX", ca[64], key[64], url[64];
+	struct http_client_opts o = { .connections = 1, .connect_timeout_ms = LONG, .ca_file = ca };
+	struct probe p;
+	int status, fds[2];
+	unsigned port;
+	pid_t pid;
+
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	snprintf(ca, sizeof ca, "%s/cert.pem", folder);
+	snprintf(key, sizeof key, "%s/key.pem", folder);
+	assert_int_equal(waitpid(spawn(folder, make, -1), &status, 0) > 0, 1);
+	if (!WIFEXITED(status) || WEXITSTATUS(status) == 127) {
+		rmdir(folder);
+		skip();
+	}
+	assert_int_equal(WEXITSTATUS(status), 0);
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	pid = spawn(folder, serve, fds[1]);
+	close(fds[1]);
+	port = accept_port(fds[0]);
+	assert_true(port > 0);
+	probe_init(&p, 1);
+	/* Nobody vouches for it. */
+	snprintf(url, sizeof url, "https://127.0.0.1:%u", port);
+	run(&p, url, "/", NONE);
+	assert_int_equal(p.e, ERR_CONNECT);
+	assert_non_null(strstr(p.why, "certificate"));
+	http_client_free(&p.client);
+	p.client = http_client_new(loop, &o);
+	run(&p, url, "/", NONE);
+	assert_int_equal(p.e, ERR_OK);
+	assert_int_equal(p.status, 200);
+	/* Another name than the certificate's. */
+	snprintf(url, sizeof url, "https://localhost:%u", port);
+	run(&p, url, "/", NONE);
+	assert_int_equal(p.e, ERR_CONNECT);
+	assert_string_not_equal(p.why, "");
+	probe_fini(&p);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	close(fds[0]);
+	unlink(ca);
+	unlink(key);
+	rmdir(folder);
+}
+
 /* ---- limits ---- */
 
 static void
@@ -904,6 +1001,7 @@ main(void)
 		cmocka_unit_test(test_large_collected),
 		cmocka_unit_test(test_pause),
 		cmocka_unit_test(test_errors_before_sending),
+		cmocka_unit_test(test_tls),
 		cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_paused_is_no_stall),
 		cmocka_unit_test(test_connections_are_bounded),
