@@ -38,10 +38,31 @@ const char *cluster_id(const struct cluster *c);
 /* "r2shim:{site}:" + name, in a buffer of the caller's. */
 void cluster_key(const struct cluster *c, const char *name, struct str *out);
 /* Runs a script whose KEYS are the named keys (keys.h) and whose ARGV[1] is the epoch; further arguments follow. The callback
- * gets ERR_EPOCH if it differed. */
-struct rds_call *cluster_eval(struct cluster *c, struct rds_script *s, rds_cb *cb, void *arg, const char *const *keynames, size_t nkeys,
+ * gets ERR_EPOCH if it differed (the script says so by an error that begins with "EPOCH"). CONNECT if the cluster is not up. */
+struct cluster_call;
+struct cluster_call *cluster_eval(struct cluster *c, struct rds_script *s, rds_cb *cb, void *arg, const char *const *keynames, size_t nkeys,
     const struct rds_arg *args, size_t nargs);
-/* This process's heartbeat: a JSON object (text) written every second to members or workers. Replaces the last one; copied. */
+/* The same with a script of ours. ctx (from mem.h, may be NULL) is the callback's argument, and is freed after it, or when it will not run. */
+struct lua;
+struct cluster_call *cluster_run(struct cluster *c, struct lua *s, rds_cb *cb, void *ctx, const struct rds_arg *args, size_t nargs);
+/* Its ctx. */
+void *cluster_ctx(const struct cluster_call *call);
+/* The callback will not run; the script may still. Takes NULL, clears the pointer. */
+void cluster_cancel(struct cluster_call **call);
+/* A lease's length, the hard limit of one R2 request (its quarantine), and of one Redis command. */
+uint64_t cluster_lease_ms(const struct cluster *c);
+uint64_t cluster_limit_ms(const struct cluster *c);
+uint64_t cluster_timeout_ms(const struct cluster *c);
+/* Options for a second connection to the same Redis (blocking reads). */
+void cluster_rds_opts(const struct cluster *c, struct rds_opts *o);
+/* What this process remembers of the past: an epoch and gens older than these are never believed. Before the first hello, and
+ * whenever a higher gen was seen. */
+void cluster_know(struct cluster *c, uint64_t epoch, uint64_t gen);
+/* This process has marks and intents of its own: after a new epoch no lease is given until it has said cluster_announced. */
+void cluster_must_announce(struct cluster *c);
+void cluster_announced(struct cluster *c);
+/* This process's heartbeat: a JSON object (text) written every second to members or workers, with "time" (Redis's, ms) and "epoch" put in
+ * front. Replaces the last one; copied. */
 void cluster_heartbeat(struct cluster *c, const char *json);
 /* Removes this process's entry (a clean end); done may be NULL. */
 void cluster_leave(struct cluster *c, void (*done)(void *arg), void *arg);

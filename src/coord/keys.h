@@ -11,16 +11,21 @@
 #define KEYS_RUN       "run"		/* string: Redis's run_id that the epoch was made under */
 #define KEYS_QUARANTINE "quarantine"	/* string: until this time (Redis TIME, ms) no lease is given */
 #define KEYS_GEN       "gen"		/* string: the last gen given */
-#define KEYS_MARKS     "marks"		/* hash: key -> mark, text form in dirty.h */
-#define KEYS_OPEN      "open"		/* hash: "member/intent" -> "deadline_ms key": open intents */
+#define KEYS_MARKS     "marks"		/* hash: key -> mark, text form in marks.h */
+#define KEYS_SINCE     "since"		/* zset: key, scored by the time (ms) at which it became dirty */
+#define KEYS_OPEN      "open"		/* hash: "member/intent" -> "op key": open intents */
+#define KEYS_OPENUNTIL "open-until"	/* zset: "member/intent", scored by the time (ms) at which it runs out */
+#define KEYS_OPENKEYS  "open-keys"	/* hash: key -> how many open intents it has */
 #define KEYS_DUE       "due"		/* zset: key, scored by the time (ms) at which a migrator should look at it */
 #define KEYS_CHANGES   "changes"	/* stream: mark set / cleared, for the proxies' own copies; trimmed */
-#define KEYS_LEASES    "leases"		/* hash: key -> "token until_ms" */
+#define KEYS_CHANGESEQ "changes-seq"	/* string: the last id in changes ("N-0", without a gap) */
+#define KEYS_LEASES    "leases"		/* hash: key -> "token until_ms free_ms": free: until + its request limit */
 #define KEYS_LIVE      "live"		/* stream, group "w": dirty keys */
 #define KEYS_BACKFILL  "backfill"	/* stream, group "w": batches */
 #define KEYS_ATTEMPTS  "attempts"	/* hash: key -> failures so far */
 #define KEYS_DEAD      "dead"		/* hash: key -> JSON: why, since, attempts */
 #define KEYS_MEMBERS   "members"	/* hash: proxy id -> JSON heartbeat: phase, epoch, time, degraded */
+#define KEYS_BEATS     "beats"		/* hash: proxy id -> "epoch until_ms": the epoch in which it has announced all it knows */
 #define KEYS_WORKERS   "workers"	/* hash: migrator name -> JSON heartbeat: counters, time */
 #define KEYS_FEEDER    "feeder"		/* string with expiry: the migrator that feeds the backfill */
 #define KEYS_RUNSTATE  "run-state"	/* hash: the backfill run: state, id, cursor, counters, census */

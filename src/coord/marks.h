@@ -25,25 +25,37 @@ struct mark {
 	uint64_t epoch;
 };
 
-/* An open intent, told to Redis so that no one clears the key's mark meanwhile, and that it runs out if we die. Nobody waits for it. */
-void marks_intent(struct cluster *c, uint64_t id, const char *key, size_t klen, enum mark_op op, uint64_t deadline_ms);
+/* Reads a mark's text form; false (and gen 0) if it is none. */
+bool marks_parse(const char *p, size_t n, struct mark *m);
+
+/* Every call below may be cancelled with cluster_cancel as long as its done has not run (a lease: with marks_lease_cancel); done runs
+ * never inside the call. They fail with CONNECT, TIMEOUT, CLOSED, UNAVAIL, EPOCH: then it may have happened, or not.
+ *
+ * An open intent, told to Redis so that no one clears the key's mark meanwhile, and that it runs out if we die. deadline_ms:
+ * from now. Told again, it lives longer. done may be NULL. */
+typedef void marks_done(void *arg, enum err e);
+struct cluster_call *marks_intent(struct cluster *c, uint64_t id, const char *key, size_t klen, enum mark_op op, uint64_t deadline_ms,
+    marks_done *done, void *arg);
 /* The outcome is known: a new gen, the mark is set, the intent (0: none) closed, the change published. due_ms: from now, after
  * which a migrator should look at it (0: at once). */
 typedef void marks_set_done(void *arg, enum err e, const struct mark *m);
-void marks_set(struct cluster *c, uint64_t intent, const char *key, size_t klen, enum mark_op op, uint64_t due_ms, marks_set_done *done, void *arg);
+struct cluster_call *marks_set(struct cluster *c, uint64_t intent, const char *key, size_t klen, enum mark_op op, uint64_t due_ms, marks_set_done *done, void *arg);
+/* As marks_set, for an intent whose write's outcome nobody knows: a put lets a tombstone that stands be one. */
+struct cluster_call *marks_set_unknown(struct cluster *c, uint64_t intent, const char *key, size_t klen, enum mark_op op, marks_set_done *done,
+    void *arg);
 /* Many at once without intents (a census, a rescan). At most 500 keys. */
 struct marks_key {
 	const char *key;
 	size_t klen;
 	enum mark_op op;
 };
-void marks_set_many(struct cluster *c, const struct marks_key *v, size_t n, uint64_t due_ms, void (*done)(void *arg, enum err e), void *arg);
-/* The write certainly did not happen: closes the intent only. */
-void marks_abandon(struct cluster *c, uint64_t intent);
+struct cluster_call *marks_set_many(struct cluster *c, const struct marks_key *v, size_t n, uint64_t due_ms, void (*done)(void *arg, enum err e), void *arg);
+/* The write certainly did not happen: closes the intent only. Nobody waits for it. */
+struct cluster_call *marks_abandon(struct cluster *c, uint64_t intent);
 /* Announce again after a new epoch or a lost Redis: set only where none with a higher gen stands. done gets the mark that stands. */
-void marks_announce(struct cluster *c, const char *key, size_t klen, const struct mark *m, marks_set_done *done, void *arg);
+struct cluster_call *marks_announce(struct cluster *c, const char *key, size_t klen, const struct mark *m, marks_set_done *done, void *arg);
 /* The mark of a key as Redis has it now: gen 0 if none. */
-void marks_get(struct cluster *c, const char *key, size_t klen, marks_set_done *done, void *arg);
+struct cluster_call *marks_get(struct cluster *c, const char *key, size_t klen, marks_set_done *done, void *arg);
 
 struct lease {
 	char token[33];
@@ -54,20 +66,21 @@ struct lease {
 };
 /* BUSY: held, or in its quarantine. QUARANTINE: site-wide. CONNECT/TIMEOUT: no Redis, no lease. */
 typedef void marks_lease_done(void *arg, enum err e, const struct lease *l);
-void marks_lease(struct cluster *c, const char *key, size_t klen, marks_lease_done *done, void *arg);
-typedef void marks_done(void *arg, enum err e);
+struct cluster_call *marks_lease(struct cluster *c, const char *key, size_t klen, marks_lease_done *done, void *arg);
+/* done will not run; a lease that is given none the less is dropped. */
+void marks_lease_cancel(struct cluster_call **call);
 /* Prolongs a held lease by its full length; LEASE_LOST if it is not ours any more. done gets no struct: *l is updated by the caller
  * with marks_lease_until(). */
-void marks_renew(struct cluster *c, const char *key, size_t klen, const struct lease *l, marks_done *done, void *arg);
+struct cluster_call *marks_renew(struct cluster *c, const char *key, size_t klen, const struct lease *l, marks_done *done, void *arg);
 /* The monotonic time at which a lease asked for now must be given up. */
 uint64_t marks_lease_until(const struct cluster *c);
 /* In one script: the mark is cleared if its gen is seen_gen (0: nothing to clear) and no write on the key is open; attempts are
  * forgotten; the lease is dropped; the clearing is published. cleared false: the key is still dirty. */
-void marks_finish(struct cluster *c, const char *key, size_t klen, const struct lease *l, uint64_t seen_gen,
+struct cluster_call *marks_finish(struct cluster *c, const char *key, size_t klen, const struct lease *l, uint64_t seen_gen,
     void (*done)(void *arg, enum err e, bool cleared), void *arg);
 /* Drops the lease, leaves the mark. done may be NULL. */
-void marks_drop(struct cluster *c, const char *key, size_t klen, const struct lease *l, marks_done *done, void *arg);
+struct cluster_call *marks_drop(struct cluster *c, const char *key, size_t klen, const struct lease *l, marks_done *done, void *arg);
 /* How many marks there are, and the oldest's age. */
-void marks_count(struct cluster *c, void (*done)(void *arg, enum err e, uint64_t n, uint64_t oldest_ms), void *arg);
+struct cluster_call *marks_count(struct cluster *c, void (*done)(void *arg, enum err e, uint64_t n, uint64_t oldest_ms), void *arg);
 
 #endif

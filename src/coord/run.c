@@ -134,14 +134,12 @@ got_cb(void *arg, enum err e, const struct redisReply *r)
 void
 run_get(struct cluster *c, void (*done)(void *arg, enum err e, const struct run *r), void *arg)
 {
-	static struct rds_script script = {.name = "run_get", .body = LUA_RUN_GET};
-	static const char *const keys[] = {KEYS_EPOCH, KEYS_RUNSTATE, KEYS_SITE, KEYS_FEEDER, KEYS_MEMBERS, KEYS_VERIFY};
 	struct getting *g = mem_zalloc(sizeof(*g));
 
 	g->done = done;
 	g->arg = arg;
 	g->run.phase_low = g->run.phase_high = -1;
-	(void)cluster_eval(c, &script, got_cb, g, keys, 6, NULL, 0);
+	(void)cluster_eval(c, &lua_run_get.script, got_cb, g, lua_run_get.keys, lua_run_get.nkeys, NULL, 0);
 }
 
 struct setting {
@@ -163,8 +161,6 @@ set_cb(void *arg, enum err e, const struct redisReply *r)
 static void
 set_state(struct cluster *c, const char *verb, uint64_t id, void (*done)(void *arg, enum err e), void *arg)
 {
-	static struct rds_script script = {.name = "run_set", .body = LUA_RUN_SET};
-	static const char *const keys[] = {KEYS_EPOCH, KEYS_RUNSTATE, KEYS_BACKFILL};
 	struct setting *s = mem_zalloc(sizeof(*s));
 	char num[24];
 	struct rds_arg args[2];
@@ -174,7 +170,7 @@ set_state(struct cluster *c, const char *verb, uint64_t id, void (*done)(void *a
 	snprintf(num, sizeof(num), "%llu", (unsigned long long)id);
 	args[0] = RDS_Z(verb);
 	args[1] = RDS_Z(num);
-	(void)cluster_eval(c, &script, set_cb, s, keys, 3, args, 2);
+	(void)cluster_eval(c, &lua_run_set.script, set_cb, s, lua_run_set.keys, lua_run_set.nkeys, args, 2);
 }
 
 void
@@ -280,8 +276,6 @@ locked_cb(void *arg, enum err e, const struct redisReply *r)
 void
 run_feeder(struct cluster *c, uint64_t ms, void (*done)(void *arg, bool ours), void *arg)
 {
-	static struct rds_script script = {.name = "run_feeder", .body = LUA_RUN_FEEDER};
-	static const char *const keys[] = {KEYS_EPOCH, KEYS_FEEDER};
 	struct locking *k = mem_zalloc(sizeof(*k));
 	struct rds_arg args[2];
 	char num[24];
@@ -291,5 +285,5 @@ run_feeder(struct cluster *c, uint64_t ms, void (*done)(void *arg, bool ours), v
 	snprintf(num, sizeof(num), "%llu", (unsigned long long)ms);
 	args[0] = RDS_Z(cluster_id(c));
 	args[1] = RDS_Z(num);
-	(void)cluster_eval(c, &script, locked_cb, k, keys, 2, args, 2);
+	(void)cluster_eval(c, &lua_run_feeder.script, locked_cb, k, lua_run_feeder.keys, lua_run_feeder.nkeys, args, 2);
 }

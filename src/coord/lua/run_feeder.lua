@@ -1,3 +1,4 @@
+-- keys: EPOCH FEEDER
 -- One feeder a site. KEYS: epoch, feeder. ARGV: epoch, who, for how many ms (0: give it up). Returns 1 if it is ours.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return redis.error_reply('EPOCH differs') end
 local holder = redis.call('GET', KEYS[2])

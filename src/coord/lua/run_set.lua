@@ -1,3 +1,4 @@
+-- keys: EPOCH RUNSTATE BACKFILL
 -- Moves the backfill run from one state to the next. KEYS: epoch, run-state, backfill. ARGV: epoch, verb, run id.
 -- Returns 1, or 0 where the state does not allow it.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return redis.error_reply('EPOCH differs') end

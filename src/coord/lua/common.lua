@@ -1,0 +1,115 @@
+-- In front of every script. The locals EPOCH, MARKS, ... are the keys that the script's "keys:" line names (keys.h); numbers
+-- beyond 2^31 are written by int(), as Lua's own form loses digits. A mark's text: "gen side op since_ms epoch".
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local function int(n)
+	return string.format('%.0f', n)
+end
+
+-- The error of a caller that lives in another epoch, or nil.
+local function other_epoch()
+	local epoch = redis.call('GET', EPOCH)
+	if epoch ~= ARGV[1] then
+		return redis.error_reply('EPOCH is ' .. (epoch or 'missing'))
+	end
+end
+
+local function new_gen()
+	local last = tonumber(redis.call('GET', GEN) or '0')
+	local gen = time[1] * 1000000 + time[2]
+	if gen <= last then
+		gen = last + 1
+	end
+	redis.call('SET', GEN, int(gen))
+	return gen
+end
+
+-- The proxies' own copies follow this stream. Its ids count without a gap, so that who reads sees if something was trimmed away.
+local function publish(key, what, value)
+	local seq = redis.call('INCR', CHANGESEQ)
+	redis.call('XADD', CHANGES, 'MAXLEN', '~', '10000', int(seq) .. '-0', 'k', key, what, value)
+end
+
+local function parse_mark(text)
+	return string.match(text, '^(%d+) (%a) (%a) (%d+) (%d+)$')
+end
+
+local function due_by(key, at)
+	local old = redis.call('ZSCORE', DUE, key)
+	if not old or tonumber(old) > at then
+		redis.call('ZADD', DUE, int(at), key)
+	end
+end
+
+local function write_mark(key, gen, side, op, since)
+	local text = int(gen) .. ' ' .. side .. ' ' .. op .. ' ' .. since .. ' ' .. ARGV[1]
+	redis.call('HSET', MARKS, key, text)
+	redis.call('ZADD', SINCE, since, key)
+	publish(key, 'm', text)
+	return text
+end
+
+-- A write's outcome is known (op p, d), or it is a put of unknown outcome (op k: a tombstone that stands stays one).
+local function set_mark(key, op, due_ms)
+	local old = redis.call('HGET', MARKS, key)
+	local since, standing = int(now_ms), 'p'
+	if old then
+		local _, _, o, s = parse_mark(old)
+		since, standing = s, o
+	end
+	if op == 'k' then
+		op = standing
+	end
+	-- A new write is a new chance for a key that had been set aside.
+	if redis.call('HDEL', DEAD, key) == 1 then
+		redis.call('HDEL', ATTEMPTS, key)
+	end
+	due_by(key, now_ms + due_ms)
+	return write_mark(key, new_gen(), 'l', op, since)
+end
+
+-- Closes an open intent; its op and key, or nil if it was not open.
+local function close_intent(id)
+	local v = redis.call('HGET', OPEN, id)
+	if not v then
+		return nil
+	end
+	local op, key = string.sub(v, 1, 1), string.sub(v, 3)
+	redis.call('HDEL', OPEN, id)
+	redis.call('ZREM', OPENUNTIL, id)
+	if redis.call('HINCRBY', OPENKEYS, key, -1) <= 0 then
+		redis.call('HDEL', OPENKEYS, key)
+	end
+	return op, key
+end
+
+-- Is no lease given? Within the time after a new epoch, and until each proxy that was heard of lately has announced what it knows.
+local function quarantined()
+	if now_ms < tonumber(redis.call('GET', QUARANTINE) or '0') then
+		return true
+	end
+	local beats = redis.call('HGETALL', BEATS)
+	for i = 2, #beats, 2 do
+		local epoch, til = string.match(beats[i], '^(%d+) (%d+)$')
+		if epoch ~= ARGV[1] and now_ms < tonumber(til) then
+			return true
+		end
+	end
+	return false
+end
+
+-- The token of a key's lease, its end, and the time from which another may take it; or nil.
+local function holder(key)
+	local v = redis.call('HGET', LEASES, key)
+	if v then
+		local token, til, free = string.match(v, '^(%x+) (%d+) (%d+)$')
+		return token, tonumber(til), tonumber(free)
+	end
+end
+
+-- The limit is the holder's own: so long may its last request be on the wire when the lease has ended.
+local function hold(key, token, lease_ms, limit_ms)
+	local til = now_ms + lease_ms
+	redis.call('HSET', LEASES, key, token .. ' ' .. int(til) .. ' ' .. int(til + limit_ms))
+end

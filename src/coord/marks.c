@@ -1,0 +1,371 @@
+#include "coord/marks.h"
+
+#include <string.h>
+
+#include <hiredis/hiredis.h>
+
+#include "base/clock.h"
+#include "base/digest.h"
+#include "base/mem.h"
+#include "coord/keys.h"
+#include "coord/lua.h"
+
+enum { MANY_MAX = 500 };
+
+static struct rds_arg
+number(struct str *buf, uint64_t n)
+{
+	str_clear(buf);
+	str_printf(buf, "%llu", (unsigned long long)n);
+	return RDS_B(buf->p, buf->len);
+}
+
+/* An intent's name among all members': "member/intent", "" for none. */
+static struct rds_arg
+intent_name(struct str *buf, const struct cluster *c, uint64_t id)
+{
+	if (id == 0)
+		return RDS_B("", 0);
+	str_printf(buf, "%s/%llu", cluster_id(c), (unsigned long long)id);
+	return RDS_B(buf->p, buf->len);
+}
+
+static struct rds_arg
+op_arg(enum mark_op op)
+{
+	return op == MARK_DELETE ? RDS_Z("d") : RDS_Z("p");
+}
+
+bool
+marks_parse(const char *p, size_t n, struct mark *m)
+{
+	const char *word[5], *end = p + n;
+	size_t len[5];
+
+	*m = (struct mark){ .gen = 0 };
+	for (int i = 0; i < 5; i++) {
+		const char *sp = i < 4 ? memchr(p, ' ', (size_t)(end - p)) : end;
+
+		if (sp == NULL)
+			return false;
+		word[i] = p;
+		len[i] = (size_t)(sp - p);
+		p = sp + 1;
+	}
+	if (len[1] != 1 || len[2] != 1 || !str_to_u64(word[3], len[3], &m->since_ms) || !str_to_u64(word[4], len[4], &m->epoch))
+		return false;
+	m->side = *word[1] == 'r' ? MARK_R2 : MARK_LOCAL;
+	m->op = *word[2] == 'd' ? MARK_DELETE : MARK_PUT;
+	return str_to_u64(word[0], len[0], &m->gen);
+}
+
+/* Scripts whose reply is the text of a mark. */
+
+struct set_ctx {
+	marks_set_done *done;
+	void *arg;
+};
+
+static void
+on_mark(void *arg, enum err e, const struct redisReply *r)
+{
+	const struct set_ctx *x = arg;
+	struct mark m = { .gen = 0 };
+
+	if (e == ERR_OK && (r->type != REDIS_REPLY_STRING || (r->len > 0 && !marks_parse(r->str, (size_t)r->len, &m))))
+		e = ERR_PROTO;
+	if (x->done != NULL)
+		x->done(x->arg, e, &m);
+}
+
+static void *
+set_ctx(marks_set_done *done, void *arg)
+{
+	struct set_ctx x = { done, arg };
+
+	return mem_dup(&x, sizeof x);
+}
+
+/* Scripts whose reply says nothing. */
+
+struct done_ctx {
+	marks_done *done;
+	void *arg;
+};
+
+static void
+on_done(void *arg, enum err e, const struct redisReply *r)
+{
+	const struct done_ctx *x = arg;
+
+	(void)r;
+	if (x->done != NULL)
+		x->done(x->arg, e);
+}
+
+static void *
+done_ctx(marks_done *done, void *arg)
+{
+	struct done_ctx x = { done, arg };
+
+	return mem_dup(&x, sizeof x);
+}
+
+struct cluster_call *
+marks_intent(struct cluster *c, uint64_t id, const char *key, size_t klen, enum mark_op op, uint64_t deadline_ms, marks_done *done, void *arg)
+{
+	struct str name = STR_INIT, ms = STR_INIT;
+	struct cluster_call *call;
+
+	call = cluster_run(c, &lua_intent_open, on_done, done_ctx(done, arg), (struct rds_arg[]){ intent_name(&name, c, id), RDS_B(key, klen),
+		op_arg(op), number(&ms, deadline_ms) }, 4);
+	str_fini(&name);
+	str_fini(&ms);
+	return call;
+}
+
+struct cluster_call *
+marks_abandon(struct cluster *c, uint64_t intent)
+{
+	struct str name = STR_INIT;
+	struct cluster_call *call;
+
+	call = cluster_run(c, &lua_intent_close, on_done, done_ctx(NULL, NULL), (struct rds_arg[]){ intent_name(&name, c, intent) }, 1);
+	str_fini(&name);
+	return call;
+}
+
+static struct cluster_call *
+set_one(struct cluster *c, uint64_t intent, const char *key, size_t klen, struct rds_arg op, uint64_t due_ms, marks_set_done *done, void *arg)
+{
+	struct str name = STR_INIT, ms = STR_INIT;
+	struct cluster_call *call;
+
+	call = cluster_run(c, &lua_mark_set, on_mark, set_ctx(done, arg), (struct rds_arg[]){ number(&ms, due_ms), intent_name(&name, c, intent),
+		RDS_B(key, klen), op }, 4);
+	str_fini(&name);
+	str_fini(&ms);
+	return call;
+}
+
+struct cluster_call *
+marks_set(struct cluster *c, uint64_t intent, const char *key, size_t klen, enum mark_op op, uint64_t due_ms, marks_set_done *done, void *arg)
+{
+	return set_one(c, intent, key, klen, op_arg(op), due_ms, done, arg);
+}
+
+struct cluster_call *
+marks_set_unknown(struct cluster *c, uint64_t intent, const char *key, size_t klen, enum mark_op op, marks_set_done *done, void *arg)
+{
+	return set_one(c, intent, key, klen, op == MARK_DELETE ? RDS_Z("d") : RDS_Z("k"), 0, done, arg);
+}
+
+struct cluster_call *
+marks_set_many(struct cluster *c, const struct marks_key *v, size_t n, uint64_t due_ms, void (*done)(void *arg, enum err e), void *arg)
+{
+	struct rds_arg args[2 + 2 * MANY_MAX];
+	struct str ms = STR_INIT;
+	struct cluster_call *call;
+
+	ASSERT(n > 0 && n <= MANY_MAX);
+	args[0] = number(&ms, due_ms);
+	args[1] = RDS_B("", 0);
+	for (size_t i = 0; i < n; i++) {
+		args[2 + 2 * i] = RDS_B(v[i].key, v[i].klen);
+		args[3 + 2 * i] = op_arg(v[i].op);
+	}
+	call = cluster_run(c, &lua_mark_set, on_done, done_ctx(done, arg), args, 2 + 2 * n);
+	str_fini(&ms);
+	return call;
+}
+
+struct cluster_call *
+marks_announce(struct cluster *c, const char *key, size_t klen, const struct mark *m, marks_set_done *done, void *arg)
+{
+	struct str gen = STR_INIT, since = STR_INIT;
+	struct cluster_call *call;
+
+	call = cluster_run(c, &lua_mark_announce, on_mark, set_ctx(done, arg), (struct rds_arg[]){ RDS_B(key, klen), number(&gen, m->gen),
+		m->side == MARK_R2 ? RDS_Z("r") : RDS_Z("l"), op_arg(m->op), number(&since, m->since_ms) }, 5);
+	str_fini(&gen);
+	str_fini(&since);
+	return call;
+}
+
+struct cluster_call *
+marks_get(struct cluster *c, const char *key, size_t klen, marks_set_done *done, void *arg)
+{
+	return cluster_run(c, &lua_mark_get, on_mark, set_ctx(done, arg), (struct rds_arg[]){ RDS_B(key, klen) }, 1);
+}
+
+/* Leases. */
+
+struct lease_ctx {
+	struct cluster *c;
+	marks_lease_done *done;
+	void *arg;
+	bool cancelled;
+	struct lease lease;
+	size_t klen;
+	char key[];
+};
+
+uint64_t
+marks_lease_until(const struct cluster *c)
+{
+	uint64_t ms = cluster_lease_ms(c);
+
+	/* The margin is for clocks that run at different speeds, and for a request that is being cut. */
+	return clock_mono_ms() + ms - ms / 5;
+}
+
+static void
+on_lease(void *arg, enum err e, const struct redisReply *r)
+{
+	struct lease_ctx *x = arg;
+	bool given = false;
+
+	if (e == ERR_OK && r->type == REDIS_REPLY_STRING) {
+		e = r->len == 1 && r->str[0] == 'Q' ? ERR_QUARANTINE : ERR_BUSY;
+	} else if (e == ERR_OK) {
+		given = r->type == REDIS_REPLY_ARRAY && r->elements == 3 && r->element[1]->type == REDIS_REPLY_STRING;
+		if (!given)
+			e = ERR_PROTO;
+	}
+	if (given) {
+		x->lease.takeover = r->element[0]->integer != 0;
+		x->lease.open = r->element[2]->integer > 0;
+		if (r->element[1]->len > 0 && !marks_parse(r->element[1]->str, (size_t)r->element[1]->len, &x->lease.seen))
+			e = ERR_PROTO;
+	}
+	if (given && (x->cancelled || e != ERR_OK))
+		marks_drop(x->c, x->key, x->klen, &x->lease, NULL, NULL);
+	if (!x->cancelled)
+		x->done(x->arg, e, &x->lease);
+}
+
+struct cluster_call *
+marks_lease(struct cluster *c, const char *key, size_t klen, marks_lease_done *done, void *arg)
+{
+	struct lease_ctx *x = mem_zalloc(sizeof *x + klen);
+	struct str hex = STR_INIT, ms = STR_INIT, limit = STR_INIT;
+	struct cluster_call *call;
+	uint8_t token[16];
+
+	digest_random(token, sizeof token);
+	str_add_hex(&hex, token, sizeof token);
+	memcpy(x->lease.token, hex.p, sizeof x->lease.token);
+	x->c = c;
+	x->done = done;
+	x->arg = arg;
+	x->klen = klen;
+	memcpy(x->key, key, klen);
+	/* Reckoned from before the request is sent: Redis's own begins later. */
+	x->lease.until_mono_ms = marks_lease_until(c);
+	call = cluster_run(c, &lua_lease, on_lease, x, (struct rds_arg[]){ RDS_B(key, klen), { hex.p, hex.len }, number(&ms, cluster_lease_ms(c)),
+		number(&limit, cluster_limit_ms(c)) }, 4);
+	str_fini(&hex);
+	str_fini(&ms);
+	str_fini(&limit);
+	return call;
+}
+
+void
+marks_lease_cancel(struct cluster_call **callp)
+{
+	struct lease_ctx *x;
+
+	if (*callp == NULL)
+		return;
+	x = cluster_ctx(*callp);
+	x->cancelled = true;
+	*callp = NULL;
+}
+
+struct yes_ctx {
+	marks_done *done;
+	void (*finished)(void *arg, enum err e, bool cleared);
+	void *arg;
+};
+
+static void
+on_renewed(void *arg, enum err e, const struct redisReply *r)
+{
+	const struct yes_ctx *x = arg;
+
+	if (e == ERR_OK && (r->type != REDIS_REPLY_INTEGER || r->integer != 1))
+		e = ERR_LEASE_LOST;
+	x->done(x->arg, e);
+}
+
+struct cluster_call *
+marks_renew(struct cluster *c, const char *key, size_t klen, const struct lease *l, marks_done *done, void *arg)
+{
+	struct yes_ctx x = { .done = done, .arg = arg };
+	struct str ms = STR_INIT, limit = STR_INIT;
+	struct cluster_call *call;
+
+	call = cluster_run(c, &lua_renew, on_renewed, mem_dup(&x, sizeof x), (struct rds_arg[]){ RDS_B(key, klen), RDS_Z(l->token),
+		number(&ms, cluster_lease_ms(c)), number(&limit, cluster_limit_ms(c)) }, 4);
+	str_fini(&ms);
+	str_fini(&limit);
+	return call;
+}
+
+static void
+on_finished(void *arg, enum err e, const struct redisReply *r)
+{
+	const struct yes_ctx *x = arg;
+
+	if (e == ERR_OK && r->type != REDIS_REPLY_INTEGER)
+		e = ERR_PROTO;
+	if (e == ERR_OK && r->integer < 0)
+		e = ERR_LEASE_LOST;
+	x->finished(x->arg, e, e == ERR_OK && r->integer == 1);
+}
+
+struct cluster_call *
+marks_finish(struct cluster *c, const char *key, size_t klen, const struct lease *l, uint64_t seen_gen,
+    void (*done)(void *arg, enum err e, bool cleared), void *arg)
+{
+	struct yes_ctx x = { .finished = done, .arg = arg };
+	struct str gen = STR_INIT;
+	struct cluster_call *call;
+
+	call = cluster_run(c, &lua_finish, on_finished, mem_dup(&x, sizeof x), (struct rds_arg[]){ RDS_B(key, klen), RDS_Z(l->token),
+		number(&gen, seen_gen) }, 3);
+	str_fini(&gen);
+	return call;
+}
+
+struct cluster_call *
+marks_drop(struct cluster *c, const char *key, size_t klen, const struct lease *l, marks_done *done, void *arg)
+{
+	return cluster_run(c, &lua_drop, on_done, done_ctx(done, arg), (struct rds_arg[]){ RDS_B(key, klen), RDS_Z(l->token) }, 2);
+}
+
+struct count_ctx {
+	void (*done)(void *arg, enum err e, uint64_t n, uint64_t oldest_ms);
+	void *arg;
+};
+
+static void
+on_count(void *arg, enum err e, const struct redisReply *r)
+{
+	const struct count_ctx *x = arg;
+
+	if (e == ERR_OK && (r->type != REDIS_REPLY_ARRAY || r->elements != 2))
+		e = ERR_PROTO;
+	if (e == ERR_OK)
+		x->done(x->arg, e, (uint64_t)r->element[0]->integer, (uint64_t)r->element[1]->integer);
+	else
+		x->done(x->arg, e, 0, 0);
+}
+
+struct cluster_call *
+marks_count(struct cluster *c, void (*done)(void *arg, enum err e, uint64_t n, uint64_t oldest_ms), void *arg)
+{
+	struct count_ctx x = { done, arg };
+
+	return cluster_run(c, &lua_mark_count, on_count, mem_dup(&x, sizeof x), NULL, 0);
+}

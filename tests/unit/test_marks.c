@@ -1,0 +1,783 @@
+/* cluster and marks against a real Redis: epochs, quarantine, gens, clearing, leases, intents that run out, announcing. */
+#include "redis.h"
+#include "unit.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <hiredis/hiredis.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "coord/cluster.h"
+#include "coord/keys.h"
+#include "coord/marks.h"
+
+enum { LEASE = 1000, LIMIT = 400 };
+
+static struct redis redis;
+static struct loop *loop;
+
+struct peer {
+	struct conf conf;
+	struct cluster *c;
+	bool up, fresh, down, got, cleared;
+	unsigned ups, downs;
+	enum err e;
+	struct mark m;
+	struct lease l;
+	uint64_t n, oldest;
+	char text[300];
+};
+
+static void
+on_up(void *arg, bool fresh)
+{
+	struct peer *p = arg;
+
+	p->up = true;
+	p->down = false;
+	p->fresh = fresh;
+	p->ups++;
+}
+
+static void
+on_down(void *arg)
+{
+	struct peer *p = arg;
+
+	p->up = false;
+	p->down = true;
+	p->downs++;
+}
+
+static const struct cluster_cb cbs = { on_up, on_down };
+
+static struct peer *
+peer_new(const char *role, const char *id)
+{
+	struct peer *p = mem_zalloc(sizeof *p);
+
+	p->conf.site = mem_strdup("test");
+	p->conf.redis_address = redis.address;
+	p->conf.redis_timeout = 2000;
+	p->conf.lease = LEASE;
+	p->conf.r2_request_limit = LIMIT;
+	p->c = cluster_new(loop, &p->conf, role, id, &cbs, p);
+	return p;
+}
+
+static struct peer *
+peer_up(const char *role, const char *id)
+{
+	struct peer *p = peer_new(role, id);
+
+	redis_wait(loop, &p->up);
+	return p;
+}
+
+static void
+peer_free(struct peer *p)
+{
+	cluster_free(&p->c);
+	mem_free(p->conf.site);
+	mem_free(p);
+}
+
+static void
+on_mark(void *arg, enum err e, const struct mark *m)
+{
+	struct peer *p = arg;
+
+	p->got = true;
+	p->e = e;
+	p->m = *m;
+}
+
+static void
+on_lease(void *arg, enum err e, const struct lease *l)
+{
+	struct peer *p = arg;
+
+	p->got = true;
+	p->e = e;
+	p->l = *l;
+}
+
+static void
+on_done(void *arg, enum err e)
+{
+	struct peer *p = arg;
+
+	p->got = true;
+	p->e = e;
+}
+
+static void
+on_finish(void *arg, enum err e, bool cleared)
+{
+	struct peer *p = arg;
+
+	p->got = true;
+	p->e = e;
+	p->cleared = cleared;
+}
+
+static void
+on_count(void *arg, enum err e, uint64_t n, uint64_t oldest)
+{
+	struct peer *p = arg;
+
+	p->got = true;
+	p->e = e;
+	p->n = n;
+	p->oldest = oldest;
+}
+
+static void
+on_text(void *arg, enum err e, const char *text)
+{
+	struct peer *p = arg;
+
+	p->got = true;
+	p->e = e;
+	snprintf(p->text, sizeof p->text, "%s", text);
+}
+
+static enum err
+await(struct peer *p)
+{
+	assert_false(p->got);
+	redis_wait(loop, &p->got);
+	p->got = false;
+	return p->e;
+}
+
+#define KEY(k) (k), strlen(k)
+
+static enum err
+set(struct peer *p, uint64_t intent, const char *key, enum mark_op op)
+{
+	marks_set(p->c, intent, KEY(key), op, 5000, on_mark, p);
+	return await(p);
+}
+
+static enum err
+lease(struct peer *p, const char *key)
+{
+	marks_lease(p->c, KEY(key), on_lease, p);
+	return await(p);
+}
+
+static enum err
+finish(struct peer *p, const char *key, uint64_t gen)
+{
+	marks_finish(p->c, KEY(key), &p->l, gen, on_finish, p);
+	return await(p);
+}
+
+static enum err
+get(struct peer *p, const char *key)
+{
+	marks_get(p->c, KEY(key), on_mark, p);
+	return await(p);
+}
+
+static void
+intent(struct peer *p, uint64_t id, const char *key, enum mark_op op, uint64_t ms)
+{
+	marks_intent(p->c, id, KEY(key), op, ms, on_done, p);
+	assert_int_equal(await(p), ERR_OK);
+}
+
+static void
+run_for(uint64_t ms)
+{
+	bool never = false;
+
+	loop_run_until(loop, &never, ms);
+}
+
+/* Asks again and again until the lease is given, or another error comes. */
+static uint64_t
+lease_when_free(struct peer *p, const char *key, enum err refusal)
+{
+	uint64_t began = clock_mono_ms();
+	enum err e;
+
+	while ((e = lease(p, key)) == refusal) {
+		assert_true(clock_mono_ms() - began < 8000);
+		run_for(20);
+	}
+	assert_int_equal(e, ERR_OK);
+	return clock_mono_ms() - began;
+}
+
+static int
+setup(void **state)
+{
+	(void)state;
+	redis_start(&redis, NULL);
+	loop = loop_new();
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	(void)state;
+	loop_free(&loop);
+	redis_stop(&redis);
+	return 0;
+}
+
+static void
+test_parse(void **state)
+{
+	struct mark m;
+	static const char *const bad[] = { "", "1", "1 l p 2", "1 l p 2 ", "x l p 1 2", "1 l p 1 2 3", "1 ll p 1 2", "1  p 1 2" };
+
+	(void)state;
+	assert_true(marks_parse("1790000000000001 l d 1790000000000 1790000000000000", 51, &m));
+	assert_int_equal(m.gen, 1790000000000001);
+	assert_int_equal(m.op, MARK_DELETE);
+	assert_int_equal(m.side, MARK_LOCAL);
+	assert_int_equal(m.since_ms, 1790000000000);
+	assert_int_equal(m.epoch, 1790000000000000);
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+		assert_false(marks_parse(KEY(bad[i]), &m));
+}
+
+static void
+test_set_and_clear(void **state)
+{
+	struct peer *a = peer_up("proxy", "a");
+	uint64_t gen, now = clock_real_us();
+
+	(void)state;
+	/* The site's first start: nobody is here, nothing was: no quarantine. */
+	assert_true(a->fresh);
+	assert_int_equal(get(a, "k"), ERR_OK);
+	assert_int_equal(a->m.gen, 0);
+	assert_int_equal(set(a, 0, "k", MARK_PUT), ERR_OK);
+	gen = a->m.gen;
+	assert_in_range(gen, now, now + 60000000);
+	assert_int_equal(a->m.epoch, cluster_epoch(a->c));
+	assert_int_equal(redis_int(&redis, "ZCARD r2shim:{test}:due"), 1);
+	marks_count(a->c, on_count, a);
+	assert_int_equal(await(a), ERR_OK);
+	assert_int_equal(a->n, 1);
+
+	assert_int_equal(lease(a, "k"), ERR_OK);
+	assert_int_equal(a->l.seen.gen, gen);
+	assert_false(a->l.takeover);
+	assert_false(a->l.open);
+	assert_in_range(a->l.until_mono_ms - clock_mono_ms(), 1, LEASE);
+	/* Another write moves the mark on: it is not cleared at the old gen. */
+	assert_int_equal(set(a, 0, "k", MARK_DELETE), ERR_OK);
+	assert_true(a->m.gen > gen);
+	assert_int_equal(finish(a, "k", gen), ERR_OK);
+	assert_false(a->cleared);
+	assert_int_equal(get(a, "k"), ERR_OK);
+	assert_int_equal(a->m.op, MARK_DELETE);
+	gen = a->m.gen;
+	/* gen 0 clears nothing. */
+	assert_int_equal(lease(a, "k"), ERR_OK);
+	assert_int_equal(finish(a, "k", 0), ERR_OK);
+	assert_false(a->cleared);
+	assert_int_equal(lease(a, "k"), ERR_OK);
+	assert_int_equal(finish(a, "k", gen), ERR_OK);
+	assert_true(a->cleared);
+	get(a, "k");
+	assert_int_equal(a->m.gen, 0);
+	assert_int_equal(redis_int(&redis, "ZCARD r2shim:{test}:due"), 0);
+	assert_int_equal(redis_int(&redis, "ZCARD r2shim:{test}:since"), 0);
+	assert_int_equal(redis_int(&redis, "HLEN r2shim:{test}:leases"), 0);
+	/* Set, set, cleared: without a gap. */
+	assert_int_equal(redis_int(&redis, "XLEN r2shim:{test}:changes"), 3);
+	assert_int_equal(redis_int(&redis, "GET r2shim:{test}:changes-seq"), 3);
+	peer_free(a);
+}
+
+static void
+test_many(void **state)
+{
+	struct peer *a = peer_up("migrator", "a");
+	struct marks_key v[500];
+	char keys[500][12];
+
+	(void)state;
+	for (unsigned i = 0; i < 500; i++) {
+		snprintf(keys[i], sizeof keys[i], "k/%u", i);
+		v[i] = (struct marks_key){ keys[i], strlen(keys[i]), i % 2 ? MARK_PUT : MARK_DELETE };
+	}
+	marks_set_many(a->c, v, 500, 0, on_done, a);
+	assert_int_equal(await(a), ERR_OK);
+	marks_count(a->c, on_count, a);
+	await(a);
+	assert_int_equal(a->n, 500);
+	get(a, "k/2");
+	assert_int_equal(a->m.op, MARK_DELETE);
+	/* Every gen once. */
+	for (unsigned i = 0; i < 500; i++) {
+		uint64_t before = a->m.gen;
+
+		get(a, keys[i]);
+		if (i > 0)
+			assert_true(a->m.gen > before);
+	}
+	peer_free(a);
+}
+
+static void
+test_open_intent(void **state)
+{
+	struct peer *a = peer_up("proxy", "a"), *b = peer_up("migrator", "b");
+	uint64_t gen;
+
+	(void)state;
+	set(a, 0, "k", MARK_PUT);
+	gen = a->m.gen;
+	intent(a, 7, "k", MARK_PUT, 60000);
+	intent(a, 8, "k", MARK_PUT, 60000);
+	intent(a, 8, "k", MARK_PUT, 60000);	/* told again: still one */
+	assert_int_equal(lease(b, "k"), ERR_OK);
+	assert_true(b->l.open);
+	assert_int_equal(finish(b, "k", gen), ERR_OK);
+	assert_false(b->cleared);
+	marks_abandon(a->c, 7);
+	lease(b, "k");
+	assert_true(b->l.open);
+	finish(b, "k", gen);
+	assert_false(b->cleared);
+	/* Its confirmation closes it, and is a new gen. */
+	set(a, 8, "k", MARK_PUT);
+	lease(b, "k");
+	assert_false(b->l.open);
+	finish(b, "k", gen);
+	assert_false(b->cleared);
+	lease(b, "k");
+	finish(b, "k", b->l.seen.gen);
+	assert_true(b->cleared);
+	assert_int_equal(redis_int(&redis, "HLEN r2shim:{test}:open"), 0);
+	assert_int_equal(redis_int(&redis, "HLEN r2shim:{test}:open-keys"), 0);
+	assert_int_equal(redis_int(&redis, "ZCARD r2shim:{test}:open-until"), 0);
+	/* A clean key with an open intent counts as dirty, too. */
+	intent(a, 9, "c", MARK_PUT, 60000);
+	lease(b, "c");
+	finish(b, "c", 0);
+	assert_false(b->cleared);
+	peer_free(a);
+	peer_free(b);
+}
+
+static void
+test_intent_runs_out(void **state)
+{
+	struct peer *a = peer_up("proxy", "a"), *b = peer_up("migrator", "b");
+	uint64_t began = clock_mono_ms();
+
+	(void)state;
+	set(a, 0, "tomb", MARK_DELETE);
+	set(a, 0, "file", MARK_PUT);
+	intent(a, 1, "tomb", MARK_PUT, 100);
+	intent(a, 2, "file", MARK_DELETE, 100);
+	intent(a, 3, "clean", MARK_PUT, 100);
+	peer_free(a);
+	/* b's heartbeat lets them run out. */
+	while (redis_int(&redis, "HLEN r2shim:{test}:open") > 0) {
+		assert_true(clock_mono_ms() - began < 5000);
+		run_for(20);
+	}
+	get(b, "tomb");		/* an unknown put leaves the tombstone */
+	assert_int_equal(b->m.op, MARK_DELETE);
+	get(b, "file");		/* an unknown delete permits one */
+	assert_int_equal(b->m.op, MARK_DELETE);
+	get(b, "clean");
+	assert_true(b->m.gen > 0);
+	assert_int_equal(b->m.op, MARK_PUT);
+	assert_int_equal(redis_int(&redis, "HLEN r2shim:{test}:open-keys"), 0);
+	peer_free(b);
+}
+
+static void
+test_lease(void **state)
+{
+	struct peer *a = peer_up("migrator", "a"), *b = peer_up("migrator", "b");
+	struct lease old;
+	uint64_t waited;
+
+	(void)state;
+	assert_int_equal(lease(a, "k"), ERR_OK);
+	assert_int_equal(lease(b, "k"), ERR_BUSY);
+	assert_int_equal(lease(b, "other"), ERR_OK);
+	/* Nobody else's token does anything. */
+	b->l.token[0] = b->l.token[0] == '0' ? '1' : '0';
+	assert_int_equal(finish(b, "k", 0), ERR_LEASE_LOST);
+	marks_drop(b->c, KEY("k"), &b->l, on_done, b);
+	assert_int_equal(await(b), ERR_OK);
+	assert_int_equal(lease(b, "k"), ERR_BUSY);
+	marks_renew(b->c, KEY("k"), &b->l, on_done, b);
+	assert_int_equal(await(b), ERR_LEASE_LOST);
+	/* Dropped: at once, and no takeover. */
+	marks_drop(a->c, KEY("k"), &a->l, on_done, a);
+	assert_int_equal(await(a), ERR_OK);
+	assert_int_equal(lease(b, "k"), ERR_OK);
+	assert_false(b->l.takeover);
+	/* Renewed: its time begins anew. */
+	run_for(LEASE / 2);
+	marks_renew(b->c, KEY("k"), &b->l, on_done, b);
+	assert_int_equal(await(b), ERR_OK);
+	old = b->l;
+	/* Not dropped: after lease and limit, not before, and the taker knows. */
+	waited = lease_when_free(a, "k", ERR_BUSY);
+	assert_in_range(waited, LEASE + LIMIT - 50, LEASE + LIMIT + 1500);
+	assert_true(a->l.takeover);
+	/* The old holder has nothing any more. */
+	assert_int_equal(finish(b, "k", 0), ERR_LEASE_LOST);
+	b->l = old;
+	marks_renew(b->c, KEY("k"), &b->l, on_done, b);
+	assert_int_equal(await(b), ERR_LEASE_LOST);
+	assert_int_equal(finish(b, "k", 0), ERR_LEASE_LOST);
+	assert_int_equal(finish(a, "k", 0), ERR_OK);
+	assert_true(a->cleared);
+	peer_free(a);
+	peer_free(b);
+}
+
+static void
+test_lease_expired(void **state)
+{
+	struct peer *a = peer_up("migrator", "a");
+
+	(void)state;
+	set(a, 0, "k", MARK_PUT);
+	assert_int_equal(lease(a, "k"), ERR_OK);
+	run_for(LEASE + 50);
+	/* Nobody took it, but it is over: a clearing now could be any age. */
+	assert_int_equal(finish(a, "k", a->l.seen.gen), ERR_LEASE_LOST);
+	get(a, "k");
+	assert_true(a->m.gen > 0);
+	peer_free(a);
+}
+
+static void
+test_lease_cancel(void **state)
+{
+	struct peer *a = peer_up("migrator", "a");
+	struct cluster_call *call = marks_lease(a->c, KEY("k"), on_lease, a);
+	uint64_t began = clock_mono_ms();
+
+	(void)state;
+	marks_lease_cancel(&call);
+	assert_null(call);
+	while (redis_int(&redis, "HLEN r2shim:{test}:leases") > 0 || clock_mono_ms() - began < 50) {
+		assert_true(clock_mono_ms() - began < 5000);
+		run_for(5);
+	}
+	assert_false(a->got);
+	assert_int_equal(lease(a, "k"), ERR_OK);
+	peer_free(a);
+}
+
+static void
+test_flushall(void **state)
+{
+	struct peer *a = peer_up("proxy", "a"), *b;
+	uint64_t epoch = cluster_epoch(a->c), gen, waited;
+
+	(void)state;
+	set(a, 0, "k", MARK_PUT);
+	gen = a->m.gen;
+	lease(a, "held");
+	/* A clock that ran ahead when the gens were given must not make later ones smaller. */
+	redis_do(&redis, "SET r2shim:{test}:gen %llu", (unsigned long long)gen + 3600000000ull);
+	set(a, 0, "k", MARK_PUT);
+	gen = a->m.gen;
+	assert_true(gen > clock_real_us() + 3000000000ull);
+	cluster_know(a->c, 0, gen);
+	redis_do(&redis, "FLUSHALL");
+	/* The next script finds it. */
+	a->up = false;
+	assert_int_equal(set(a, 0, "k2", MARK_PUT), ERR_EPOCH);
+	redis_wait(loop, &a->up);
+	assert_int_equal(a->ups, 2);
+	assert_int_equal(a->downs, 1);
+	assert_true(a->fresh);
+	assert_true(cluster_epoch(a->c) > epoch);
+	set(a, 0, "k2", MARK_PUT);
+	assert_true(a->m.gen > gen);
+	/* No lease for anyone until the dead holders' time has passed. A process without a past changes nothing. */
+	assert_int_equal(lease(a, "free"), ERR_QUARANTINE);
+	b = peer_up("migrator", "b");
+	assert_true(cluster_epoch(b->c) == cluster_epoch(a->c));
+	waited = lease_when_free(b, "held", ERR_QUARANTINE);
+	assert_in_range(waited, LEASE + LIMIT - 200, LEASE + LIMIT + 1500);
+	peer_free(a);
+	peer_free(b);
+}
+
+static void
+test_newcomer_after_flush(void **state)
+{
+	struct peer *a = peer_up("proxy", "a"), *b;
+
+	(void)state;
+	/* a is connected, idle, and knows an epoch: who comes first after the flush sees it by its name. */
+	redis_do(&redis, "FLUSHALL");
+	b = peer_up("migrator", "b");
+	assert_int_equal(lease(b, "k"), ERR_QUARANTINE);
+	peer_free(b);
+	peer_free(a);
+}
+
+static void
+test_wrong_first(void **state)
+{
+	struct peer *a, *b = peer_up("migrator", "b");
+
+	(void)state;
+	/* Taken for the site's first start ... */
+	assert_int_equal(lease(b, "k"), ERR_OK);
+	/* ... until a member comes that knows an older epoch. */
+	a = peer_new("proxy", "a");
+	cluster_know(a->c, 12345, 0);
+	redis_wait(loop, &a->up);
+	assert_true(cluster_epoch(a->c) == cluster_epoch(b->c));
+	assert_int_equal(lease(b, "k2"), ERR_QUARANTINE);
+	peer_free(a);
+	peer_free(b);
+}
+
+static void
+test_older_redis(void **state)
+{
+	struct peer *a = peer_up("proxy", "a"), *b = peer_new("proxy", "b");
+	uint64_t epoch = cluster_epoch(a->c);
+
+	(void)state;
+	/* b remembers an epoch that this Redis has never had: it is an old copy. */
+	cluster_know(b->c, epoch + 5000000, 0);
+	redis_wait(loop, &b->up);
+	assert_true(cluster_epoch(b->c) > epoch + 5000000);
+	assert_int_equal(lease(b, "k"), ERR_QUARANTINE);
+	a->up = false;
+	assert_int_equal(lease(a, "k"), ERR_EPOCH);
+	redis_wait(loop, &a->up);
+	assert_true(a->fresh);
+	assert_true(cluster_epoch(a->c) == cluster_epoch(b->c));
+	peer_free(a);
+	peer_free(b);
+}
+
+static void
+test_restart(void **state)
+{
+	struct peer *a = peer_up("proxy", "a");
+	uint64_t epoch = cluster_epoch(a->c), gen;
+
+	(void)state;
+	set(a, 0, "k", MARK_PUT);
+	gen = a->m.gen;
+	redis_do(&redis, "WAIT 0 0");
+	a->up = false;
+	redis_kill(&redis);
+	redis_wait(loop, &a->down);
+	assert_false(cluster_up(a->c));
+	assert_int_equal(set(a, 0, "k", MARK_PUT), ERR_CONNECT);
+	redis_again(&redis, NULL);
+	redis_wait(loop, &a->up);
+	/* The same data, another process: what the last second lost is unknown. */
+	assert_true(a->fresh);
+	assert_true(cluster_epoch(a->c) > epoch);
+	assert_int_equal(lease(a, "k"), ERR_QUARANTINE);
+	set(a, 0, "k", MARK_PUT);
+	assert_true(a->m.gen > gen);
+	peer_free(a);
+}
+
+static void
+test_reconnect(void **state)
+{
+	struct peer *a = peer_up("proxy", "a");
+	uint64_t epoch = cluster_epoch(a->c);
+
+	(void)state;
+	a->up = false;
+	redis_do(&redis, "CLIENT KILL TYPE normal SKIPME yes");
+	redis_wait(loop, &a->up);
+	assert_false(a->fresh);
+	assert_int_equal(cluster_epoch(a->c), epoch);
+	assert_int_equal(lease(a, "k"), ERR_OK);
+	peer_free(a);
+}
+
+static void
+test_announce(void **state)
+{
+	struct peer *a = peer_up("proxy", "a");
+	struct mark m = { .gen = 1000, .op = MARK_DELETE, .since_ms = 77 };
+
+	(void)state;
+	set(a, 0, "k", MARK_PUT);
+	marks_announce(a->c, KEY("k"), &m, on_mark, a);
+	assert_int_equal(await(a), ERR_OK);
+	assert_int_equal(a->m.op, MARK_PUT);	/* a higher gen stands */
+	m.gen = clock_real_us() + 7200000000ull;
+	marks_announce(a->c, KEY("k"), &m, on_mark, a);
+	assert_int_equal(await(a), ERR_OK);
+	assert_int_equal(a->m.gen, m.gen);
+	assert_int_equal(a->m.op, MARK_DELETE);
+	assert_int_equal(a->m.since_ms, 77);
+	assert_int_equal(a->m.epoch, cluster_epoch(a->c));
+	set(a, 0, "other", MARK_PUT);
+	assert_true(a->m.gen > m.gen);
+	peer_free(a);
+}
+
+static void
+test_members_must_announce(void **state)
+{
+	struct peer *a = peer_new("proxy", "a"), *b = peer_up("migrator", "b");
+	uint64_t began = clock_mono_ms();
+
+	(void)state;
+	cluster_must_announce(a->c);
+	redis_wait(loop, &a->up);
+	while (redis_int(&redis, "HLEN r2shim:{test}:beats") == 0) {
+		assert_true(clock_mono_ms() - began < 5000);
+		run_for(10);
+	}
+	assert_int_equal(lease(b, "k"), ERR_QUARANTINE);
+	cluster_announced(a->c);
+	assert_true(lease_when_free(b, "k", ERR_QUARANTINE) < 1000);
+	/* A new epoch asks anew, longer than the quarantine lasts. */
+	redis_do(&redis, "DEL r2shim:{test}:epoch");
+	a->up = b->up = false;
+	redis_wait(loop, &a->up);
+	if (!b->up)
+		redis_wait(loop, &b->up);
+	run_for(LEASE + LIMIT + 300);
+	assert_int_equal(lease(b, "k2"), ERR_QUARANTINE);
+	cluster_announced(a->c);
+	lease_when_free(b, "k2", ERR_QUARANTINE);
+	/* One that has gone silent is waited for as long as its leases could last, no longer. */
+	redis_do(&redis, "DEL r2shim:{test}:epoch");
+	b->up = false;
+	redis_wait(loop, &b->up);
+	peer_free(a);
+	began = clock_mono_ms();
+	lease_when_free(b, "k3", ERR_QUARANTINE);
+	peer_free(b);
+}
+
+static void
+test_heartbeat(void **state)
+{
+	struct peer *a = peer_up("proxy", "a"), *b = peer_up("migrator", "b");
+	uint64_t began = clock_mono_ms();
+	struct redisReply *r;
+
+	(void)state;
+	cluster_heartbeat(a->c, "{\"phase\":\"dual-write\"}");
+	cluster_heartbeat(b->c, "{ }");
+	while (redis_int(&redis, "HLEN r2shim:{test}:members") == 0 || redis_int(&redis, "HLEN r2shim:{test}:workers") == 0) {
+		assert_true(clock_mono_ms() - began < 5000);
+		run_for(10);
+	}
+	r = redis_do(&redis, "HGET r2shim:{test}:members a");
+	assert_non_null(strstr(r->str, "{\"time\":1"));
+	assert_non_null(strstr(r->str, ",\"phase\":\"dual-write\"}"));
+	r = redis_do(&redis, "HGET r2shim:{test}:workers b");
+	assert_int_equal(r->str[r->len - 1], '}');
+	assert_int_not_equal(r->str[r->len - 2], ',');
+	cluster_leave(a->c, NULL, NULL);
+	cluster_leave(b->c, NULL, NULL);
+	get(b, "x");
+	assert_int_equal(redis_int(&redis, "HLEN r2shim:{test}:members"), 0);
+	assert_int_equal(redis_int(&redis, "HLEN r2shim:{test}:workers"), 0);
+	assert_int_equal(redis_int(&redis, "HLEN r2shim:{test}:beats"), 0);
+	peer_free(a);
+	peer_free(b);
+}
+
+static void
+test_unsafe(void **state)
+{
+	struct peer *a;
+
+	(void)state;
+	redis_do(&redis, "CONFIG SET maxmemory-policy allkeys-lru");
+	a = peer_new("proxy", "a");
+	while (strstr(cluster_why(a->c), "maxmemory-policy is allkeys-lru: set it to noeviction") == NULL)
+		run_for(10);
+	assert_false(a->up);
+	redis_do(&redis, "CONFIG SET maxmemory-policy noeviction");
+	redis_wait(loop, &a->up);	/* mended: it comes by itself */
+	redis_do(&redis, "CONFIG SET appendonly no");
+	cluster_preflight(a->c, on_text, a);
+	assert_int_equal(await(a), ERR_STATE);
+	assert_non_null(strstr(a->text, "appendonly"));
+	redis_do(&redis, "CONFIG SET save %s", "60000 1");
+	cluster_preflight(a->c, on_text, a);
+	assert_int_equal(await(a), ERR_OK);
+	assert_string_equal(a->text, "");
+	redis_do(&redis, "CONFIG SET maxmemory-policy volatile-ttl");
+	peer_free(a);
+	a = peer_new("proxy", "a");
+	cluster_free(&a->c);
+	a->conf.redis_allow_unsafe = true;
+	a->c = cluster_new(loop, &a->conf, "proxy", "a", &cbs, a);
+	redis_wait(loop, &a->up);
+	peer_free(a);
+}
+
+static void
+test_binary_keys(void **state)
+{
+	struct peer *a = peer_up("proxy", "a");
+	static const char key[] = "a b\n\0\xff\"{}";
+
+	(void)state;
+	marks_set(a->c, 0, key, sizeof key - 1, MARK_PUT, 0, on_mark, a);
+	assert_int_equal(await(a), ERR_OK);
+	intent(a, 1, "x", MARK_PUT, 60000);
+	marks_lease(a->c, key, sizeof key - 1, on_lease, a);
+	assert_int_equal(await(a), ERR_OK);
+	assert_true(a->l.seen.gen > 0);
+	marks_finish(a->c, key, sizeof key - 1, &a->l, a->l.seen.gen, on_finish, a);
+	assert_int_equal(await(a), ERR_OK);
+	assert_true(a->cleared);
+	peer_free(a);
+}
+
+static void
+test_free_with_pending(void **state)
+{
+	struct peer *a = peer_up("proxy", "a");
+
+	(void)state;
+	marks_set(a->c, 0, KEY("k"), MARK_PUT, 0, on_mark, a);
+	marks_lease(a->c, KEY("k"), on_lease, a);
+	marks_count(a->c, on_count, a);
+	cluster_preflight(a->c, on_text, a);
+	cluster_free(&a->c);
+	run_for(20);
+	assert_false(a->got);
+	peer_free(a);
+}
+
+int
+main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_parse), TEST(test_set_and_clear), TEST(test_many), TEST(test_open_intent), TEST(test_intent_runs_out),
+		TEST(test_lease), TEST(test_lease_expired), TEST(test_lease_cancel), TEST(test_flushall), TEST(test_newcomer_after_flush),
+		TEST(test_wrong_first), TEST(test_older_redis), TEST(test_restart), TEST(test_reconnect), TEST(test_announce),
+		TEST(test_members_must_announce), TEST(test_heartbeat), TEST(test_unsafe), TEST(test_binary_keys), TEST(test_free_with_pending),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
