@@ -9,8 +9,7 @@
 #define LAST_SECOND INT64_C(253402300799) /* of the year 9999: all text forms have four digits */
 
 static const char days[7][10] = {"Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"};
-static const char months[12][4] = {
-    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+static const char months[12][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
 
 static struct timespec
 now(clockid_t id)
@@ -69,7 +68,11 @@ civil(int64_t unix_s)
 static bool
 from_civil(int year, int mon, int day, int hour, int min, int sec, int64_t *unix_s)
 {
-	struct tm tm = {.tm_year = year - 1900, .tm_mon = mon, .tm_mday = day, .tm_hour = hour, .tm_min = min,
+	struct tm tm = {.tm_year = year - 1900,
+	    .tm_mon = mon,
+	    .tm_mday = day,
+	    .tm_hour = hour,
+	    .tm_min = min,
 	    .tm_sec = sec == 60 ? 59 : sec};
 	struct tm back;
 	time_t t;

@@ -188,11 +188,12 @@ static bool
 write_beside(const char *tmp, const char *phase_name, const struct stat *old)
 {
 	char *text = mem_printf("# The migration phase. Written by r2shim phase set; nothing else belongs here.\n"
-				"phase = \"%s\";\n", phase_name);
+				"phase = \"%s\";\n",
+	    phase_name);
 	int fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600), saved;
 	bool ok = fd >= 0 && write_all(fd, text, strlen(text)) &&
-	    (geteuid() != 0 || fchown(fd, old->st_uid, old->st_gid) == 0) && fchmod(fd, old->st_mode & 07777) == 0 &&
-	    fsync(fd) == 0;
+		  (geteuid() != 0 || fchown(fd, old->st_uid, old->st_gid) == 0) &&
+		  fchmod(fd, old->st_mode & 07777) == 0 && fsync(fd) == 0;
 
 	saved = errno;
 	if (fd >= 0 && close(fd) != 0 && ok) {
@@ -232,8 +233,10 @@ conf_write_phase(const struct conf *c, const char *phase_name, struct errbuf *eb
 	if (!is_phase(phase_name))
 		return err_set(eb, ERR_INVAL, "there is no phase \"%s\"", phase_name);
 	if (c->phase_shared)
-		return err_set(eb, ERR_STATE, "%s:%u: the phase stands among other settings; move that line to a file of its "
-					      "own and put @include \"phase.conf\" in its place", c->phase_file, c->phase_line);
+		return err_set(eb, ERR_STATE,
+		    "%s:%u: the phase stands among other settings; move that line to a file of its "
+		    "own and put @include \"phase.conf\" in its place",
+		    c->phase_file, c->phase_line);
 	file = realpath(c->phase_file, NULL); /* the file behind a symlink is replaced, not the link */
 	if (!file || stat(file, &old) != 0) {
 		e = err_from_errno(errno);

@@ -12,7 +12,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 
-#define SECRET_MAX 4096
+#define SECRET_MAX     4096
 #define PHASE_BACKFILL 2 /* the last phase in which a prefix may do without a class of its own */
 
 /* Makes a path of the configuration absolute: relative ones start at the main file's folder. */
@@ -147,8 +147,8 @@ check_address(struct conf_loading *ld, struct conf_pos pos, const char *name, ch
 		return;
 	}
 	if (!split_address(*text, &hostlen, &port) || (port == 0 && !listens))
-		conf_mistake(ld, pos, "%s = \"%s\" is no address; write \"host:port\", \"[v6]:port\" or \"unix:/path\"", name,
-		    *text);
+		conf_mistake(ld, pos, "%s = \"%s\" is no address; write \"host:port\", \"[v6]:port\" or \"unix:/path\"",
+		    name, *text);
 }
 
 /* What each option's flags ask for. state-dir comes before admin.listen in the table, which needs it. */
@@ -205,7 +205,8 @@ read_secret(struct conf_loading *ld, struct conf_pos pos, const char *name, cons
 	}
 	explicit_bzero(buf, sizeof(buf));
 	if (!secret && !conf_mistake_at(ld, pos))
-		conf_mistake(ld, pos, "%s: %s must hold one line without spaces, of at most %d bytes", name, path, SECRET_MAX);
+		conf_mistake(
+		    ld, pos, "%s: %s must hold one line without spaces, of at most %d bytes", name, path, SECRET_MAX);
 	return secret;
 }
 
@@ -230,14 +231,13 @@ check_secrets(struct conf_loading *ld)
 		conf_mistake(ld, conf_pos_of(ld, "r2.access-key-id"),
 		    "no access key: give r2.access-key-id, r2.access-key-id-file or r2.access-key-id-env");
 	else if (ids > 1)
-		conf_mistake(ld,
-		    conf_pos_of(ld, !c->r2_key_id_env ? "r2.access-key-id-file" : "r2.access-key-id-env"),
+		conf_mistake(ld, conf_pos_of(ld, !c->r2_key_id_env ? "r2.access-key-id-file" : "r2.access-key-id-env"),
 		    "the access key is given more than once; keep one of r2.access-key-id, -file and -env");
 	else if (c->r2_key_id)
 		c->r2_access_key = mem_strdup(c->r2_key_id);
 	else if (c->r2_key_id_file)
-		c->r2_access_key = read_secret(ld, conf_pos_of(ld, "r2.access-key-id-file"), "r2.access-key-id-file",
-		    c->r2_key_id_file);
+		c->r2_access_key = read_secret(
+		    ld, conf_pos_of(ld, "r2.access-key-id-file"), "r2.access-key-id-file", c->r2_key_id_file);
 	else
 		c->r2_access_key = from_environment(ld, "r2.access-key-id-env", c->r2_key_id_env);
 
@@ -245,19 +245,19 @@ check_secrets(struct conf_loading *ld)
 		conf_mistake(ld, conf_pos_of(ld, "r2.secret-access-key-env"),
 		    "the secret key is given twice; keep r2.secret-access-key-file or r2.secret-access-key-env");
 	else if (c->r2_secret_file)
-		c->r2_secret = read_secret(ld, conf_pos_of(ld, "r2.secret-access-key-file"), "r2.secret-access-key-file",
-		    c->r2_secret_file);
+		c->r2_secret = read_secret(
+		    ld, conf_pos_of(ld, "r2.secret-access-key-file"), "r2.secret-access-key-file", c->r2_secret_file);
 	else if (c->r2_secret_env)
 		c->r2_secret = from_environment(ld, "r2.secret-access-key-env", c->r2_secret_env);
 	else
 		conf_mistake(ld, conf_pos_of(ld, "r2.secret-access-key-file"),
 		    "no secret key: give r2.secret-access-key-file or r2.secret-access-key-env");
 	if (c->redis_password_file)
-		c->redis_password = read_secret(ld, conf_pos_of(ld, "redis.password-file"), "redis.password-file",
-		    c->redis_password_file);
+		c->redis_password = read_secret(
+		    ld, conf_pos_of(ld, "redis.password-file"), "redis.password-file", c->redis_password_file);
 	if (c->admin_token_file)
-		c->admin_token = read_secret(ld, conf_pos_of(ld, "admin.token-file"), "admin.token-file",
-		    c->admin_token_file);
+		c->admin_token =
+		    read_secret(ld, conf_pos_of(ld, "admin.token-file"), "admin.token-file", c->admin_token_file);
 }
 
 static void
@@ -280,10 +280,12 @@ check_r2(struct conf_loading *ld)
 	uint64_t port;
 	size_t len;
 
-	if (b && (strlen(b) < 3 || strlen(b) > 63 || b[strspn(b, "abcdefghijklmnopqrstuvwxyz0123456789-")] || b[0] == '-' ||
-		     b[strlen(b) - 1] == '-'))
+	if (b && (strlen(b) < 3 || strlen(b) > 63 || b[strspn(b, "abcdefghijklmnopqrstuvwxyz0123456789-")] ||
+		     b[0] == '-' || b[strlen(b) - 1] == '-'))
 		conf_mistake(ld, conf_pos_of(ld, "r2.bucket"),
-		    "r2.bucket = \"%s\": a bucket's name has 3 to 63 of a-z 0-9 -, and begins and ends with a letter or digit", b);
+		    "r2.bucket = \"%s\": a bucket's name has 3 to 63 of a-z 0-9 -, and begins and ends with a letter "
+		    "or digit",
+		    b);
 	if (!url)
 		return;
 	plain = strncmp(url, "http://", 7) == 0;
@@ -301,7 +303,8 @@ check_r2(struct conf_loading *ld)
 	if (!host || port == 0 || url[strcspn(url, "?#@ ")])
 		conf_mistake(ld, pos, "r2.endpoint is no URL of a server; give it no user, query or fragment");
 	else if (plain && !c->r2_allow_http)
-		conf_mistake(ld, pos, "r2.endpoint = \"%s\" is not encrypted; use https, or r2.allow-http = true on loopback", url);
+		conf_mistake(ld, pos,
+		    "r2.endpoint = \"%s\" is not encrypted; use https, or r2.allow-http = true on loopback", url);
 	else if (plain && !is_loopback(host, len))
 		conf_mistake(ld, pos, "r2.endpoint = \"%s\": http is allowed on loopback only; use https", url);
 	str_fini(&authority);
@@ -343,8 +346,8 @@ check_prefix(struct conf_loading *ld, size_t i)
 	if (p->url) {
 		p->url_len = strlen(p->url);
 		if (!is_url_folder(p->url))
-			conf_mistake(ld, pos, "prefix \"%s\": begin and end it with /, without //, . or .., not percent-encoded",
-			    url);
+			conf_mistake(ld, pos,
+			    "prefix \"%s\": begin and end it with /, without //, . or .., not percent-encoded", url);
 		else if (c->media_url && strncmp(p->url, c->media_url, strlen(c->media_url)) != 0)
 			conf_mistake(ld, pos, "prefix \"%s\" is not below media.url \"%s\"", url, c->media_url);
 		for (size_t j = 0; j < i; j++)
@@ -360,11 +363,12 @@ check_prefix(struct conf_loading *ld, size_t i)
 		p->token = read_secret(ld, pos, "token-file", path);
 		mem_free(path);
 	} else if (p->writes == CONF_WRITES_DISK) {
-		conf_mistake(ld, pos, "prefix \"%s\": writes = \"disk\" needs a token-file, or anybody could write", url);
+		conf_mistake(
+		    ld, pos, "prefix \"%s\": writes = \"disk\" needs a token-file, or anybody could write", url);
 	}
 	if (c->phase > PHASE_BACKFILL && !p->class_given)
-		conf_mistake(ld, pos, "prefix \"%s\" needs a class of its own in phases above backfill: R2 knows no access rules",
-		    url);
+		conf_mistake(ld, pos,
+		    "prefix \"%s\" needs a class of its own in phases above backfill: R2 knows no access rules", url);
 }
 
 static void
@@ -375,7 +379,8 @@ check_media(struct conf_loading *ld)
 
 	if (c->media_url && !is_url_folder(c->media_url))
 		conf_mistake(ld, conf_pos_of(ld, "media.url"),
-		    "media.url = \"%s\": begin and end it with /, without //, . or .., not percent-encoded", c->media_url);
+		    "media.url = \"%s\": begin and end it with /, without //, . or .., not percent-encoded",
+		    c->media_url);
 	for (size_t i = 0; i < c->nprefixes; i++) {
 		check_prefix(ld, i);
 		if (c->media_url && c->prefixes[i].url && strcmp(c->prefixes[i].url, c->media_url) == 0)
@@ -383,11 +388,13 @@ check_media(struct conf_loading *ld)
 	}
 	if (c->phase > PHASE_BACKFILL && c->media_url && !covered)
 		conf_mistake(ld, conf_pos_of(ld, "media.url"),
-		    "phases above backfill need a prefix with a class for \"%s\" itself in media.prefixes", c->media_url);
+		    "phases above backfill need a prefix with a class for \"%s\" itself in media.prefixes",
+		    c->media_url);
 	for (size_t i = 0; i < c->uploads.n; i++)
 		if (!is_url_path(c->uploads.v[i]))
 			conf_mistake(ld, conf_pos_of(ld, "media.uploads"),
-			    "media.uploads: \"%s\" is no URL path; begin it with /, not percent-encoded", c->uploads.v[i]);
+			    "media.uploads: \"%s\" is no URL path; begin it with /, not percent-encoded",
+			    c->uploads.v[i]);
 	if (c->nprefixes)
 		qsort(c->prefixes, c->nprefixes, sizeof(*c->prefixes), longer_first);
 }
@@ -396,6 +403,7 @@ check_media(struct conf_loading *ld)
 static void
 check_state_dir(struct conf_loading *ld)
 {
+	const char *r, *s;
 	char *root, *state;
 	size_t n;
 
@@ -403,9 +411,14 @@ check_state_dir(struct conf_loading *ld)
 		return;
 	root = realpath(ld->c->media_root, NULL);
 	state = realpath(ld->c->state_dir, NULL);
-	n = root ? strlen(root) : 0;
-	if (root && state && strncmp(state, root, n) == 0 && (state[n] == '/' || state[n] == '\0'))
-		conf_mistake(ld, conf_pos_of(ld, "state-dir"), "state-dir lies below media.root, where it would be migrated; move it");
+	r = root && state ? root : ld->c->media_root; /* not made yet: compare as written */
+	s = root && state ? state : ld->c->state_dir;
+	n = strlen(r);
+	while (n > 1 && r[n - 1] == '/')
+		n--;
+	if (strncmp(s, r, n) == 0 && (s[n] == '/' || s[n] == '\0'))
+		conf_mistake(ld, conf_pos_of(ld, "state-dir"),
+		    "state-dir lies below media.root, where it would be migrated; move it");
 	free(root);
 	free(state);
 }
@@ -446,14 +459,21 @@ check_listeners(struct conf_loading *ld)
 			conf_mistake(ld, conf_pos_of(ld, "proxy.trusted-proxies"),
 			    "proxy.trusted-proxies: \"%s\" is no network; write \"10.0.0.0/8\", \"::1\" or \"unix:\"",
 			    c->trusted_proxies.v[i]);
+	for (size_t i = 0; i < c->listen.n; i++)
+		if (c->upstream && strcmp(c->listen.v[i], c->upstream) == 0)
+			conf_mistake(ld, conf_pos_of(ld, "upstream.address"),
+			    "upstream.address = \"%s\" is our own proxy.listen; name the server behind us",
+			    c->upstream);
 	if (!c->admin_listen || strncmp(c->admin_listen, "unix:", 5) == 0)
 		return;
 	host = split_address(c->admin_listen, &len, &port);
 	if (host && !is_loopback(host, len))
-		conf_mistake(ld, pos, "admin.listen = \"%s\": TCP is allowed on loopback only; use 127.0.0.1 or a Unix socket",
+		conf_mistake(ld, pos,
+		    "admin.listen = \"%s\": TCP is allowed on loopback only; use 127.0.0.1 or a Unix socket",
 		    c->admin_listen);
 	if (!c->admin_token_file)
-		conf_mistake(ld, pos, "admin.listen = \"%s\": TCP needs admin.token-file, or use a Unix socket", c->admin_listen);
+		conf_mistake(ld, pos, "admin.listen = \"%s\": TCP needs admin.token-file, or use a Unix socket",
+		    c->admin_listen);
 }
 
 void

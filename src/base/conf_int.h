@@ -57,6 +57,13 @@ void conf_mistake(struct conf_loading *ld, struct conf_pos pos, const char *fmt,
     __attribute__((format(printf, 3, 4)));
 /* Is there a mistake on that line already? */
 bool conf_mistake_at(const struct conf_loading *ld, struct conf_pos pos);
+/* Appends them to errors, in the order of the files, and frees them. */
+void conf_mistake_tell(struct conf_loading *ld, struct str *errors);
+/* How many letters differ (Levenshtein); far for names longer than any of ours. */
+unsigned conf_near_distance(const char *a, const char *b);
+/* Makes candidate the best guess for an unknown name, if it is nearer than *best_d. */
+void conf_near(const char *name, const char *candidate, const char **best, unsigned *best_d);
+
 /* The option's place; if it is not given, its group's, or the top of the main file. */
 struct conf_pos conf_pos_of(const struct conf_loading *ld, const char *name);
 /* The place of an included file, or of the main one, on the disk. */

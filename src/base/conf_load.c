@@ -1,7 +1,6 @@
 #include "base/conf_int.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -13,40 +12,6 @@
 #include "base/str.h"
 
 #define PREFIXES "media.prefixes"
-#define NAME_MAX_LEN 64
-
-struct conf_mistake {
-	char *file, *text;
-	unsigned line;
-	size_t order;
-};
-
-void
-conf_mistake(struct conf_loading *ld, struct conf_pos pos, const char *fmt, ...)
-{
-	struct str text = STR_INIT;
-	struct conf_mistake *m;
-	va_list ap;
-
-	va_start(ap, fmt);
-	str_vprintf(&text, fmt, ap);
-	va_end(ap);
-	ld->mistakes = mem_realloc(ld->mistakes, (ld->nmistakes + 1) * sizeof(*ld->mistakes));
-	m = &ld->mistakes[ld->nmistakes];
-	m->file = mem_strdup(pos.file);
-	m->text = str_take(&text);
-	m->line = pos.line;
-	m->order = ld->nmistakes++;
-}
-
-bool
-conf_mistake_at(const struct conf_loading *ld, struct conf_pos pos)
-{
-	for (size_t i = 0; i < ld->nmistakes; i++)
-		if (ld->mistakes[i].line == pos.line && strcmp(ld->mistakes[i].file, pos.file) == 0)
-			return true;
-	return false;
-}
 
 char *
 conf_file_path(const struct conf_loading *ld, const char *file)
@@ -84,108 +49,30 @@ conf_pos_of(const struct conf_loading *ld, const char *name)
 	return group ? pos_of(group) : pos;
 }
 
-/* Main file first, then by name; by line; as they were found. */
-static bool
-stands_before(const struct conf_loading *ld, const struct conf_mistake *a, const struct conf_mistake *b)
-{
-	bool a_main = strcmp(a->file, ld->main_file) == 0, b_main = strcmp(b->file, ld->main_file) == 0;
-	int order = strcmp(a->file, b->file);
-
-	if (a_main != b_main)
-		return a_main;
-	if (order != 0)
-		return order < 0;
-	return a->line != b->line ? a->line < b->line : a->order < b->order;
-}
-
-static void
-tell_mistakes(struct conf_loading *ld, struct str *errors)
-{
-	for (size_t i = 1; i < ld->nmistakes; i++) {
-		struct conf_mistake m = ld->mistakes[i];
-		size_t at = i;
-
-		for (; at && stands_before(ld, &m, &ld->mistakes[at - 1]); at--)
-			ld->mistakes[at] = ld->mistakes[at - 1];
-		ld->mistakes[at] = m;
-	}
-	for (size_t i = 0; i < ld->nmistakes; i++) {
-		struct conf_mistake *m = &ld->mistakes[i];
-
-		str_printf(errors, "%s%s:%u: %s\n", strcmp(m->file, ld->main_file) == 0 ? "" : ld->shown_dir, m->file,
-		    m->line, m->text);
-		mem_free(m->file);
-		mem_free(m->text);
-	}
-	mem_free(ld->mistakes);
-}
-
-/* Levenshtein's distance; far for names longer than any of ours. */
-static unsigned
-distance(const char *a, const char *b)
-{
-	unsigned row[NAME_MAX_LEN + 1];
-	size_t n = strlen(b);
-
-	if (n > NAME_MAX_LEN || strlen(a) > NAME_MAX_LEN)
-		return NAME_MAX_LEN;
-	for (unsigned j = 0; j <= n; j++)
-		row[j] = j;
-	for (unsigned i = 1; a[i - 1]; i++) {
-		unsigned diagonal = row[0];
-
-		row[0] = i;
-		for (size_t j = 1; j <= n; j++) {
-			unsigned best = diagonal + (a[i - 1] != b[j - 1]);
-
-			diagonal = row[j];
-			if (row[j] + 1 < best)
-				best = row[j] + 1;
-			if (row[j - 1] + 1 < best)
-				best = row[j - 1] + 1;
-			row[j] = best;
-		}
-	}
-	return row[n];
-}
-
-static void
-consider(const char *name, const char *candidate, const char **best, unsigned *best_d)
-{
-	const char *leaf = strrchr(candidate, '.'), *given = strrchr(name, '.');
-	unsigned d = distance(name, candidate);
-
-	if (leaf && strcmp(leaf + 1, given ? given + 1 : name) == 0 && d > 1)
-		d = 1; /* the right name in the wrong group */
-	if (d < *best_d) {
-		*best_d = d;
-		*best = candidate;
-	}
-}
-
 static void
 unknown(struct conf_loading *ld, const config_setting_t *s, const char *name)
 {
 	const char *best = NULL;
 	unsigned best_d = (unsigned)(strlen(name) / 3 < 2 ? 2 : strlen(name) / 3) + 1;
-	char group[NAME_MAX_LEN];
+	char group[64];
 
 	for (size_t i = 0; i < conf_nopts; i++) {
 		const char *dot = strchr(conf_opts[i].name, '.');
 
-		consider(name, conf_opts[i].name, &best, &best_d);
+		conf_near(name, conf_opts[i].name, &best, &best_d);
 		if (!dot || !config_setting_is_group(s))
 			continue;
 		memcpy(group, conf_opts[i].name, (size_t)(dot - conf_opts[i].name));
 		group[dot - conf_opts[i].name] = '\0';
-		if (distance(name, group) < best_d) {
-			best_d = distance(name, group);
+		if (conf_near_distance(name, group) < best_d) {
+			best_d = conf_near_distance(name, group);
 			best = conf_opts[i].name;
 		}
 	}
-	consider(name, PREFIXES, &best, &best_d);
+	conf_near(name, PREFIXES, &best, &best_d);
 	if (best && config_setting_is_group(s))
-		conf_mistake(ld, pos_of(s), "unknown group %s; did you mean %.*s?", name, (int)strcspn(best, "."), best);
+		conf_mistake(
+		    ld, pos_of(s), "unknown group %s; did you mean %.*s?", name, (int)strcspn(best, "."), best);
 	else if (best)
 		conf_mistake(ld, pos_of(s), "unknown option %s; did you mean %s?", name, best);
 	else
@@ -199,12 +86,13 @@ unknown_in_prefix(struct conf_loading *ld, const config_setting_t *s)
 	unsigned best_d = 3;
 
 	for (size_t i = 0; i < conf_nprefix_opts; i++)
-		consider(name, conf_prefix_opts[i].name, &best, &best_d);
+		conf_near(name, conf_prefix_opts[i].name, &best, &best_d);
 	if (best)
 		conf_mistake(ld, pos_of(s), "unknown option %s in " PREFIXES "; did you mean %s?", name, best);
 	else
 		conf_mistake(ld, pos_of(s),
-		    "unknown option %s in " PREFIXES "; there are url, class, writes, token-file and cache-control", name);
+		    "unknown option %s in " PREFIXES "; there are url, class, writes, token-file and cache-control",
+		    name);
 }
 
 /* A copy of a setting's string, or NULL with a mistake. */
@@ -280,7 +168,8 @@ read_quantity(struct conf_loading *ld, const struct conf_opt *o, const config_se
 	if (config_setting_type(s) == CONFIG_TYPE_INT && config_setting_get_int(s) == 0)
 		z = "0";
 	if (!z) {
-		conf_mistake(ld, pos_of(s), "%s must be text with a unit, like \"%s\"; units: %s", o->name, o->def, units);
+		conf_mistake(
+		    ld, pos_of(s), "%s must be text with a unit, like \"%s\"; units: %s", o->name, o->def, units);
 		return;
 	}
 	if (!parse(z, &v)) {
@@ -408,7 +297,8 @@ read_prefix(struct conf_loading *ld, const config_setting_t *s)
 		read_option(ld, o, elem, p);
 	}
 	if (!config_setting_get_member(s, "url"))
-		conf_mistake(ld, pos_of(s), "a prefix without url; add url = \"%s...\"", ld->c->media_url ? ld->c->media_url : "/");
+		conf_mistake(ld, pos_of(s), "a prefix without url; add url = \"%s...\"",
+		    ld->c->media_url ? ld->c->media_url : "/");
 }
 
 static void
@@ -417,7 +307,8 @@ read_prefixes(struct conf_loading *ld, const config_setting_t *s)
 	int n = config_setting_length(s);
 
 	if (!config_setting_is_list(s)) {
-		conf_mistake(ld, pos_of(s), PREFIXES " must be a list of groups in round brackets: ( { url = ...; }, ... )");
+		conf_mistake(
+		    ld, pos_of(s), PREFIXES " must be a list of groups in round brackets: ( { url = ...; }, ... )");
 		return;
 	}
 	ld->c->prefixes = mem_calloc((size_t)n, sizeof(*ld->c->prefixes));
@@ -526,7 +417,8 @@ parse(struct conf_loading *ld, config_t *cfg)
 	if (!config_read_file(cfg, ld->main_file)) {
 		file = config_error_file(cfg);
 		text = config_error_text(cfg);
-		conf_mistake(ld, (struct conf_pos){file ? file : ld->main_file, (unsigned)config_error_line(cfg)}, "%s; %s", text,
+		conf_mistake(ld, (struct conf_pos){file ? file : ld->main_file, (unsigned)config_error_line(cfg)},
+		    "%s; %s", text,
 		    strstr(text, "duplicate") ? "it is given twice, keep one"
 					      : "look for a missing ; quote or bracket on this line or above");
 		return;
@@ -579,7 +471,7 @@ load(const char *path, bool init, struct str *errors)
 	config_destroy(&cfg);
 	if (ld.nmistakes)
 		conf_unref(&ld.c);
-	tell_mistakes(&ld, errors);
+	conf_mistake_tell(&ld, errors);
 	mem_free(ld.pos);
 	mem_free(ld.prefix_pos);
 	mem_free(ld.shown_dir);

@@ -11,7 +11,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 
-#define FILE_MAX (1024 * 1024)
+#define FILE_MAX  (1024 * 1024)
 #define DEPTH_MAX 10 /* libconfig's own limit */
 
 /* A walk over one file's text. */
@@ -113,8 +113,11 @@ follow_include(struct scan *s)
 	const char *name = s->p + strspn(s->p, " \t"), *end;
 	char *file;
 
-	if (*name != '"' || !(end = strpbrk(name + 1, "\"\n")) || *end != '"')
-		return; /* libconfig will say so */
+	if (*name != '"' || !(end = strpbrk(name + 1, "\"\\\n")) || *end != '"') {
+		conf_mistake(s->ld, s->pos, "@include needs a file's name in quotes behind it, without backslashes");
+		s->ok = false;
+		return;
+	}
 	if (!s->ok)
 		return; /* a file that includes itself is told of once */
 	file = mem_strndup(name + 1, (size_t)(end - name - 1));

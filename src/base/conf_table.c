@@ -5,15 +5,17 @@
 #include "base/str.h"
 
 const struct conf_opt conf_opts[] = {
-#define ROW(field, path, k, fl, txt) .name = path, .text = txt, .kind = k, .flags = fl, .offset = offsetof(struct conf, field)
+#define ROW(field, path, k, fl, txt)                                                                                   \
+	.name = path, .text = txt, .kind = k, .flags = fl, .offset = offsetof(struct conf, field)
 #define OPT_STR(field, path, dflt, fl, txt) {ROW(field, path, CONF_KIND_STR, fl, txt), .def = dflt},
-#define OPT_ENUM(field, path, vals, dflt, fl, txt) {ROW(field, path, CONF_KIND_ENUM, fl, txt), .values = vals, .num_def = dflt},
+#define OPT_ENUM(field, path, vals, dflt, fl, txt)                                                                     \
+	{ROW(field, path, CONF_KIND_ENUM, fl, txt), .values = vals, .num_def = dflt},
 #define OPT_BOOL(field, path, dflt, fl, txt) {ROW(field, path, CONF_KIND_BOOL, fl, txt), .num_def = dflt},
-#define OPT_INT(field, path, dflt, lo, hi, fl, txt) \
+#define OPT_INT(field, path, dflt, lo, hi, fl, txt)                                                                    \
 	{ROW(field, path, CONF_KIND_INT, fl, txt), .num_def = dflt, .num_min = lo, .num_max = hi},
-#define OPT_SIZE(field, path, dflt, lo, hi, fl, txt) \
+#define OPT_SIZE(field, path, dflt, lo, hi, fl, txt)                                                                   \
 	{ROW(field, path, CONF_KIND_SIZE, fl, txt), .def = dflt, .min = lo, .max = hi},
-#define OPT_TIME(field, path, dflt, lo, hi, fl, txt) \
+#define OPT_TIME(field, path, dflt, lo, hi, fl, txt)                                                                   \
 	{ROW(field, path, CONF_KIND_TIME, fl, txt), .def = dflt, .min = lo, .max = hi},
 #define OPT_LIST(field, path, fl, txt) {ROW(field, path, CONF_KIND_LIST, fl, txt)},
 #include "options.def"
@@ -21,10 +23,11 @@ const struct conf_opt conf_opts[] = {
 };
 const size_t conf_nopts = sizeof(conf_opts) / sizeof(conf_opts[0]);
 
-#define ROW(field, path, k, fl, txt) \
+#define ROW(field, path, k, fl, txt)                                                                                   \
 	.name = path, .text = txt, .kind = k, .flags = (fl) | OPTF_LIVE, .offset = offsetof(struct conf_prefix, field)
 const struct conf_opt conf_prefix_opts[] = {
-    {ROW(url, "url", CONF_KIND_STR, OPTF_REQUIRED, "URL path, begins with media.url and ends with /; the longest one decides")},
+    {ROW(url, "url", CONF_KIND_STR, OPTF_REQUIRED,
+	"URL path, begins with media.url and ends with /; the longest one decides")},
     {ROW(class, "class", CONF_KIND_ENUM, 0,
 	 "who may read: public (served by us from dual-write on), authorized (the app is asked each time), upstream "
 	 "(always passed on), deny; phases above backfill need one"),
@@ -32,7 +35,8 @@ const struct conf_opt conf_prefix_opts[] = {
     {ROW(writes, "writes", CONF_KIND_ENUM, 0,
 	 "who carries out PUT and DELETE: none (passed on untouched), upstream, or disk (we do; needs token-file)"),
 	.values = "none|upstream|disk", .num_def = CONF_WRITES_NONE},
-    {ROW(token, "token-file", CONF_KIND_STR, OPTF_FILE | OPTF_SECRET, "file with the bearer token of writers (mode 0600)")},
+    {ROW(token, "token-file", CONF_KIND_STR, OPTF_FILE | OPTF_SECRET,
+	"file with the bearer token of writers (mode 0600)")},
     {ROW(cache_control, "cache-control", CONF_KIND_STR, 0, "Cache-Control sent with the files, from both sides")},
 };
 const size_t conf_nprefix_opts = sizeof(conf_prefix_opts) / sizeof(conf_prefix_opts[0]);
@@ -94,7 +98,8 @@ add_range(struct str *out, const struct conf_opt *o)
 static void
 list_one(struct str *out, const char *group, const struct conf_opt *o, bool json)
 {
-	static const char *const kinds[] = {"string", "choice", "boolean", "integer", "size", "time", "list of strings"};
+	static const char *const kinds[] = {
+	    "string", "choice", "boolean", "integer", "size", "time", "list of strings"};
 	struct str name = STR_INIT, def = STR_INIT, range = STR_INIT;
 	const char *reload = o->flags & OPTF_RESTART ? "restart" : "live";
 
@@ -105,15 +110,16 @@ list_one(struct str *out, const char *group, const struct conf_opt *o, bool json
 		add_default(&def, o);
 	add_range(&range, o);
 	if (json) {
-		str_printf(out, "%s{\"name\":\"%s\",\"type\":\"%s\",\"range\":\"%s\",\"default\":\"%s\",\"required\":%s,"
-				"\"change\":\"%s\",\"text\":",
+		str_printf(out,
+		    "%s{\"name\":\"%s\",\"type\":\"%s\",\"range\":\"%s\",\"default\":\"%s\",\"required\":%s,"
+		    "\"change\":\"%s\",\"text\":",
 		    out->p[out->len - 1] == '[' ? "" : ",\n", name.p, kinds[o->kind], range.p, def.p,
 		    o->flags & OPTF_REQUIRED ? "true" : "false", reload);
 		str_add_json(out, o->text, strlen(o->text));
 		str_addc(out, '}');
 	} else {
-		str_printf(out, "%-32s  %-15s  %-20s  %-12s  %-7s  %s\n", name.p, kinds[o->kind], range.p, def.p, reload,
-		    o->text);
+		str_printf(out, "%-32s  %-15s  %-20s  %-12s  %-7s  %s\n", name.p, kinds[o->kind], range.p, def.p,
+		    reload, o->text);
 	}
 	str_fini(&name);
 	str_fini(&def);

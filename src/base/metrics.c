@@ -22,15 +22,15 @@ static const struct {
 };
 
 /* Upper bounds in microseconds: a local hit takes 100 us, a large upload a minute. */
-static const uint64_t bounds[] = {100, 250, 500, 1000, 2500, 5000, 10000, 25000, 50000, 100000, 250000, 500000,
-    1000000, 2500000, 5000000, 10000000, 30000000, 60000000};
+static const uint64_t bounds[] = {100, 250, 500, 1000, 2500, 5000, 10000, 25000, 50000, 100000, 250000, 500000, 1000000,
+    2500000, 5000000, 10000000, 30000000, 60000000};
 #define NBOUNDS (sizeof(bounds) / sizeof(bounds[0]))
 
 /* One value. Cells are added at the front, under the mutex, and stay for good: readers need no lock. */
 struct cell {
 	struct cell *next;
 	const char *label;
-	_Atomic int64_t value;	     /* a histogram's sum, in microseconds */
+	_Atomic int64_t value;     /* a histogram's sum, in microseconds */
 	_Atomic uint64_t *buckets; /* histograms only: NBOUNDS, and one for what is beyond */
 };
 

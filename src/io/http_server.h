@@ -6,7 +6,9 @@
  * A connection has at most one request in work. Its life: on_request -> on_body* -> on_body_end, and at any time from
  * on_request on: http_conn_start, then write/sendfile, then http_conn_end. The request is over when both its body has been
  * read (or given up: the connection is then closed after the answer) and its answer is ended and flushed: on_done, the last
- * callback of a request, in every case. Callbacks run on the loop, never inside a call of the functions below.
+ * callback of a request, in every case. Callbacks run on the loop, never inside a call of the functions below
+ * (but http_server_free). Between the end of a request that nobody has been told of yet and its on_done the functions
+ * below do nothing.
  */
 #ifndef IO_HTTP_SERVER_H
 #define IO_HTTP_SERVER_H
@@ -16,6 +18,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/str.h"
 #include "io/addr.h"
 #include "io/http1.h"
 #include "io/loop.h"
@@ -71,16 +74,19 @@ unsigned http_server_conns(const struct http_server *s);
 /* Closes everything at once: on_done and on_close run for what was open, then nothing. Takes NULL, clears the pointer. */
 void http_server_free(struct http_server **s);
 void *http_server_arg(const struct http_server *s);
+/* "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n", now; for answers that are not relayed. http_conn_reply adds it itself. */
+const char *http_server_date(struct http_server *s);
 
 /* The request's own object, for its callbacks. */
 void http_conn_set(struct http_conn *c, void *req);
 void *http_conn_get(const struct http_conn *c);
 struct http_server *http_conn_server(const struct http_conn *c);
-/* The peer's address, "unix:" for Unix sockets. */
-const char *http_conn_peer(const struct http_conn *c);
+/* The peer's address without its port, "unix:" for Unix sockets. */
+const char *http_conn_peer(struct http_conn *c);
 bool http_conn_peer_is_unix(const struct http_conn *c);
 
-/* Let the body flow; a body nobody asked for is drained up to 64 KiB after the answer, or the connection closed. */
+/* Let the body flow: on_body* and on_body_end (at once if there is no body) come only after this. A body that nobody asked for,
+ * or that is paused when the answer has been sent, is drained up to 64 KiB after on_done, or the connection closed. */
 void http_conn_read_body(struct http_conn *c);
 void http_conn_pause(struct http_conn *c);
 void http_conn_resume(struct http_conn *c);

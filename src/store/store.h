@@ -42,6 +42,7 @@ struct store_fence {
 	const char *if_etag;	/* If-Match, without quotes */
 };
 
+/* Copied by the call but for fd and body, which must stay until done (a cancel ends that too). */
 struct store_put {
 	const char *key;
 	size_t klen;
@@ -76,7 +77,7 @@ struct store_get {
 	uint64_t first, last;
 	uint64_t suffix;		/* ranged with suffix > 0: the last n bytes instead */
 	const char *if_etag;		/* If-Match: PRECOND when it changed; NULL: none */
-	uint64_t first_byte_ms, stall_ms;
+	uint64_t first_byte_ms, stall_ms;	/* limits: to the answer's head, all waiting included; of a pause within it; 0: none */
 };
 
 typedef void store_head_done(void *arg, enum err e, const struct store_meta *m);

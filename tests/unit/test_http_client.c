@@ -2,10 +2,12 @@
 #include "unit.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -650,6 +652,101 @@ test_errors_before_sending(void **state)
 	probe_fini(&p);
 }
 
+/* ---- TLS: against openssl s_server with a certificate of its own ---- */
+
+static pid_t
+spawn(const char *folder, const char *const argv[], int out)
+{
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		int null = open("/dev/null", O_RDWR);
+
+		dup2(null, 0);
+		dup2(out >= 0 ? out : null, 1);
+		dup2(null, 2);
+		if (chdir(folder) == 0)
+			execvp(argv[0], (char *const *)(uintptr_t)argv);
+		_exit(127);
+	}
+	return pid;
+}
+
+/* The port that s_server says it listens on ("ACCEPT 127.0.0.1:1234"). */
+static unsigned
+accept_port(int fd)
+{
+	char text[512];
+	size_t n = 0;
+	const char *at, *colon;
+	ssize_t got;
+
+	while (n < sizeof text - 1 && (got = read(fd, text + n, sizeof text - 1 - n)) > 0) {
+		n += (size_t)got;
+		text[n] = '\0';
+		at = strstr(text, "ACCEPT ");
+		if (at != NULL && strchr(at, '\n') != NULL && (colon = strchr(at, ':')) != NULL)
+			return (unsigned)strtoul(colon + 1, NULL, 10);
+	}
+	return 0;
+}
+
+static void
+test_tls(void **state)
+{
+	static const char *const make[] = { "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+		"-nodes", "-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2", "-keyout", "key.pem",
+		"-out", "cert.pem", NULL };
+	static const char *const serve[] = { "openssl", "s_server", "-accept", "127.0.0.1:0", "-www", "-cert", "cert.pem",
+		"-key", "key.pem", NULL };
+	char folder[] = "/tmp/test_http_client.XXXXXX", ca[64], key[64], url[64];
+	struct http_client_opts o = { .connections = 1, .connect_timeout_ms = LONG, .ca_file = ca };
+	struct probe p;
+	int status, fds[2];
+	unsigned port;
+	pid_t pid;
+
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	snprintf(ca, sizeof ca, "%s/cert.pem", folder);
+	snprintf(key, sizeof key, "%s/key.pem", folder);
+	assert_int_equal(waitpid(spawn(folder, make, -1), &status, 0) > 0, 1);
+	if (!WIFEXITED(status) || WEXITSTATUS(status) == 127) {
+		rmdir(folder);
+		skip();
+	}
+	assert_int_equal(WEXITSTATUS(status), 0);
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	pid = spawn(folder, serve, fds[1]);
+	close(fds[1]);
+	port = accept_port(fds[0]);
+	assert_true(port > 0);
+	probe_init(&p, 1);
+	/* Nobody vouches for it. */
+	snprintf(url, sizeof url, "https://127.0.0.1:%u", port);
+	run(&p, url, "/", NONE);
+	assert_int_equal(p.e, ERR_CONNECT);
+	assert_non_null(strstr(p.why, "certificate"));
+	http_client_free(&p.client);
+	p.client = http_client_new(loop, &o);
+	run(&p, url, "/", NONE);
+	assert_int_equal(p.e, ERR_OK);
+	assert_int_equal(p.status, 200);
+	/* Another name than the certificate's. */
+	snprintf(url, sizeof url, "https://localhost:%u", port);
+	run(&p, url, "/", NONE);
+	assert_int_equal(p.e, ERR_CONNECT);
+	assert_string_not_equal(p.why, "");
+	probe_fini(&p);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	close(fds[0]);
+	unlink(ca);
+	unlink(key);
+	rmdir(folder);
+}
+
 /* ---- limits ---- */
 
 static void
@@ -680,9 +777,6 @@ test_limits(void **state)
 	assert_int_equal(p.e, ERR_TIMEOUT);
 	assert_int_equal(p.status, 200);
 	assert_string_equal(p.why, "no byte went over for 30 ms");
-	/* A queued call is limited too. */
-	start(&p, peer.base, "/", NONE);
-	http_call_cancel(&p.call);
 	probe_fini(&p);
 	peer_fini(&peer);
 }
@@ -734,6 +828,84 @@ test_connections_are_bounded(void **state)
 	assert_true(peer.max_open <= 2);
 	probe_fini(&first);
 	peer_fini(&peer);
+}
+
+/* A connection that a call gives up must go to the next in the queue. */
+static void
+test_queue_moves_on(void **state)
+{
+	struct peer peer;
+	struct probe p, q;
+	bool never = false;
+
+	(void)state;
+	peer_init(&peer, NULL);
+	probe_init(&p, 1);
+	for (int how = 0; how < 3; how++) {
+		peer.reply = NULL;
+		peer.requests = 0;
+		q = (struct probe){ .client = p.client };
+		start(&p, peer.base, "/1", (struct http_call_opts){ .body_fd = -1, .limit_ms = how == 0 ? 20 : 0 });
+		while (peer.requests < 1)
+			loop_run_until(loop, &never, 1);
+		start(&q, peer.base, "/2", (struct http_call_opts){ .body_fd = -1, .first_byte_ms = LONG });
+		loop_run_until(loop, &never, 0);
+		assert_int_equal(peer.requests, 1);
+		peer.reply = OK_HI;
+		if (how == 0)
+			assert_true(loop_run_until(loop, &p.done, LONG));
+		else if (how == 1)
+			http_call_cancel(&p.call);
+		else
+			peer_hang_up(&peer);
+		assert_true(loop_run_until(loop, &q.done, LONG));
+		assert_int_equal(q.e, ERR_OK);
+		str_fini(&q.body);
+	}
+	probe_fini(&p);
+	peer_fini(&peer);
+}
+
+/* Waiting in the queue counts for limit_ms only. */
+static void
+test_queued_call_times_out(void **state)
+{
+	struct peer peer;
+	struct probe p, q;
+
+	(void)state;
+	peer_init(&peer, NULL);
+	probe_init(&p, 1);
+	q = (struct probe){ .client = p.client };
+	start(&p, peer.base, "/1", NONE);
+	start(&q, peer.base, "/2", (struct http_call_opts){ .body_fd = -1, .first_byte_ms = 1, .limit_ms = 40 });
+	assert_true(loop_run_until(loop, &q.done, LONG));
+	assert_int_equal(q.e, ERR_TIMEOUT);
+	assert_string_equal(q.why, "not finished within 40 ms");
+	assert_false(p.done);
+	probe_fini(&p);
+	peer_fini(&peer);
+}
+
+static void
+test_answer_before_the_body_is_read(void **state)
+{
+	size_t n = 8 << 20;
+	int fd = temp_file(n);
+	struct peer peer;
+	struct probe p;
+
+	(void)state;
+	peer_init(&peer, "HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno");
+	peer.only_head = true;
+	probe_init(&p, 1);
+	run(&p, peer.base, "/", (struct http_call_opts){ .method = "PUT", .has_body = true, .body_fd = fd, .body_len = n });
+	assert_int_equal(p.e, ERR_OK);
+	assert_int_equal(p.status, 403);
+	assert_string_equal(str_z(&p.body), "no");
+	probe_fini(&p);
+	peer_fini(&peer);
+	close(fd);
 }
 
 /* ---- cancel and free ---- */
@@ -829,9 +1001,13 @@ main(void)
 		cmocka_unit_test(test_large_collected),
 		cmocka_unit_test(test_pause),
 		cmocka_unit_test(test_errors_before_sending),
+		cmocka_unit_test(test_tls),
 		cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_paused_is_no_stall),
 		cmocka_unit_test(test_connections_are_bounded),
+		cmocka_unit_test(test_queue_moves_on),
+		cmocka_unit_test(test_queued_call_times_out),
+		cmocka_unit_test(test_answer_before_the_body_is_read),
 		cmocka_unit_test(test_cancel_and_free_anywhere),
 	};
 

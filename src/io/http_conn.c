@@ -1,0 +1,619 @@
+#include "io/http_conn.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/mem.h"
+
+#define HEAD_READ 16384		/* bytes of one recv while a head is awaited */
+#define BODY_READS 4		/* recvs for a body before other connections have their turn */
+#define IN_MIN 4096
+#define LINGER_MS 2000
+#define LINGER_MAX (1 << 20)
+
+static void
+deadline(struct http_conn *c, uint64_t ms)
+{
+	c->read_by = ms > 0 ? clock_mono_ms() + ms : 0;
+}
+
+/* Is the request's body still to come, and wanted? */
+static bool
+body_flows(const struct http_conn *c)
+{
+	return c->asked && !c->paused && !c->end_told;
+}
+
+static bool
+answer_sent(const struct http_conn *c)
+{
+	return c->ended && !c->out.first && c->left == 0;
+}
+
+static void
+release_input(struct http_conn *c)
+{
+	if (c->in != c->server->scratch)
+		mem_free(c->in);
+	c->in = NULL;
+	c->in_off = c->in_n = c->in_cap = 0;
+}
+
+static void
+consume(struct http_conn *c, size_t n)
+{
+	c->in_off += (unsigned)n;
+	c->in_n -= (unsigned)n;
+}
+
+/* Makes the input the connection's own, with room for `room` more bytes. */
+static void
+own_input(struct http_conn *c, unsigned room)
+{
+	unsigned need = c->in_n + room;
+	if (c->in && c->in != c->server->scratch && c->in_cap >= need) {
+		if (c->in_cap - c->in_off < need) {
+			memmove(c->in, c->in + c->in_off, c->in_n);
+			c->in_off = 0;
+		}
+		return;
+	}
+	unsigned cap = need < IN_MIN ? IN_MIN : need;
+	char *p = mem_alloc(cap);
+	if (c->in_n > 0)
+		memcpy(p, c->in + c->in_off, c->in_n);
+	unsigned n = c->in_n;
+	release_input(c);
+	c->in = p;
+	c->in_n = n;
+	c->in_cap = cap;
+}
+
+/* The stack unwinds: the scratch will be another's. */
+static void
+settle_input(struct http_conn *c)
+{
+	if (c->in_n == 0)
+		release_input(c);
+	else if (c->in == c->server->scratch)
+		own_input(c, 0);
+}
+
+enum filled { FILLED, FILL_EOF, FILL_LATER, FILL_ERROR };
+
+/* One recv behind what is there. */
+static enum filled
+fill(struct http_conn *c, unsigned max)
+{
+	if (c->in_n == 0) {
+		release_input(c);
+		c->in = c->server->scratch;
+		c->in_cap = HTTP_SCRATCH;
+	} else {
+		unsigned room = c->in_n < IN_MIN ? IN_MIN : c->in_n;
+		max = room < max ? room : max;
+		own_input(c, max);
+	}
+	ssize_t n;
+	do
+		n = recv(c->fd.fd, c->in + c->in_off + c->in_n, max, MSG_DONTWAIT);
+	while (n < 0 && errno == EINTR);
+	c->reads++;
+	if (n < 0) {
+		c->readable = false;
+		return errno == EAGAIN || errno == EWOULDBLOCK ? FILL_LATER : FILL_ERROR;
+	}
+	if (n == 0)
+		return FILL_EOF;
+	if ((unsigned)n < max)
+		c->readable = false;
+	c->in_n += (unsigned)n;
+	return FILLED;
+}
+
+void
+http_conn_close(struct http_conn *c, enum http_close why)
+{
+	struct http_server *s = c->server;
+	bool in_request = c->state == CONN_REQUEST, ok = answer_sent(c);
+	int fd = c->fd.fd;
+	ASSERT(c->state != CONN_CLOSED);
+	c->state = CONN_CLOSED;
+	list_del(&c->node);
+	loop_fd_fini(&c->fd);
+	loop_call_cancel(&c->call);
+	if (in_request && c->started && !ok) {
+		/* A reset: nobody takes what came so far for the whole. */
+		struct linger now = {.l_onoff = 1, .l_linger = 0};
+		(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+	}
+	close(fd);
+	http_out_fini(&c->out);
+	release_input(c);
+	http_server_enter(s);
+	http_server_conn_gone(s);
+	if (in_request)
+		s->cb.on_done(c, ok, why);
+	if (s->cb.on_close)
+		s->cb.on_close(c, why);
+	http_server_leave(s);
+	mem_free(c->peer);
+	c->peer = NULL;
+	if (!c->running)
+		mem_free(c);
+}
+
+/* Everything is sent, but the client may still be sending: a close now could destroy our answer on its way. */
+static void
+linger(struct http_conn *c, enum http_close why)
+{
+	c->state = CONN_LINGER;
+	c->why = (unsigned char)why;
+	c->discarded = 0;
+	consume(c, c->in_n);
+	(void)shutdown(c->fd.fd, SHUT_WR);
+	deadline(c, LINGER_MS);
+}
+
+/* The server's own last answer. */
+static void
+last_answer(struct http_conn *c, int status, const char *text, enum http_close why)
+{
+	struct str *r = &c->server->reply;
+	str_clear(r);
+	http1_add_status_line(r, status, NULL);
+	str_addz(r, http_server_date(c->server));
+	str_addz(r, "Connection: close\r\nContent-Type: text/plain\r\n");
+	http1_add_header_u64(r, "Content-Length", strlen(text) + 1);
+	http1_end_head(r);
+	if (!c->is_head)
+		str_printf(r, "%s\n", text);
+	http_out_add(&c->out, r->p, r->len);
+	c->state = CONN_FLUSH;
+	c->why = (unsigned char)why;
+	deadline(c, 0);
+}
+
+/* The request cannot go on through the client's fault: tells the client if nothing was said yet. */
+static void
+fail_request(struct http_conn *c, int status, const char *text, enum http_close why)
+{
+	if (c->started) {
+		http_conn_close(c, why);
+		return;
+	}
+	last_answer(c, status, text, why);
+	c->server->cb.on_done(c, false, why);
+}
+
+static bool
+expire(struct http_conn *c)
+{
+	uint64_t now = clock_mono_ms();
+	c->expired = false;
+	if (c->write_by > 0 && c->write_by <= now) {
+		http_conn_close(c, HTTP_CLOSE_WRITE_TIMEOUT);
+		return true;
+	}
+	if (c->read_by == 0 || c->read_by > now)
+		return true;
+	switch ((enum http_conn_state)c->state) {
+	case CONN_IDLE:
+		c->is_head = false;
+		if (c->in_n > 0)
+			last_answer(c, 408, "the head took too long", HTTP_CLOSE_HEADER_TIMEOUT);
+		else
+			http_conn_close(c, c->nreq > 0 ? HTTP_CLOSE_IDLE_TIMEOUT : HTTP_CLOSE_HEADER_TIMEOUT);
+		break;
+	case CONN_REQUEST:
+		fail_request(c, 408, "the body took too long", HTTP_CLOSE_BODY_TIMEOUT);
+		break;
+	case CONN_DISCARD:
+		http_conn_close(c, HTTP_CLOSE_BODY_TIMEOUT);
+		break;
+	case CONN_FLUSH:
+	case CONN_LINGER:
+	case CONN_CLOSED:
+	default:
+		http_conn_close(c, (enum http_close)c->why);
+		break;
+	}
+	return true;
+}
+
+void
+http_conn_blocked(struct http_conn *c)
+{
+	uint64_t ms = c->server->o.write_timeout;
+	c->blocked = true;
+	c->write_by = ms > 0 ? clock_mono_ms() + ms : 0;
+}
+
+/* What is queued, as far as the socket takes it. True if something happened. */
+static bool
+flush(struct http_conn *c)
+{
+	uint64_t sent;
+	if (!c->out.first || c->blocked || c->yields)
+		return false;
+	switch (http_out_flush(&c->out, c->fd.fd, &sent)) {
+	case HTTP_OUT_EMPTY:
+		c->write_by = 0;
+		break;
+	case HTTP_OUT_FULL:
+		http_conn_blocked(c);
+		break;
+	case HTTP_OUT_TURN:
+		c->yields = true;
+		loop_call_soon(&c->call);
+		break;
+	case HTTP_OUT_CUT:
+		http_conn_close(c, HTTP_CLOSE_CUT);
+		return true;
+	case HTTP_OUT_ERROR:
+	default:
+		http_conn_close(c, errno == EPIPE || errno == ECONNRESET ? HTTP_CLOSE_CLIENT_ABORT : HTTP_CLOSE_SOCKET);
+		return true;
+	}
+	return sent > 0;
+}
+
+static void
+begin_request(struct http_conn *c, size_t head_len)
+{
+	struct http_server *s = c->server;
+	const struct http1_head *h = &s->head;
+	c->scan = 0;
+	c->in_head = false;
+	deadline(c, 0);
+	consume(c, head_len);
+	c->state = CONN_REQUEST;
+	c->nreq++;
+	c->req = NULL;
+	c->minor = (unsigned char)h->minor;
+	c->keep = h->keep_alive;
+	c->is_head = str_slice_eq(h->method.p, h->method.n, "HEAD");
+	c->expect = h->expect_continue;
+	c->asked = c->paused = c->end_told = c->started = c->ended = c->want_drain = false;
+	c->left = 0;
+	http1_body_init(&c->body, h->framing, h->content_length);
+	c->body_done = h->framing == HTTP1_NO_BODY || (h->framing == HTTP1_LENGTH && h->content_length == 0);
+	s->cb.on_request(c, h);
+}
+
+static void
+await_request(struct http_conn *c)
+{
+	c->state = CONN_IDLE;
+	c->scan = 0;
+	c->in_head = false;
+	c->fresh = c->in_n > 0;
+	deadline(c, c->server->o.idle_timeout);
+}
+
+/* The reason of a connection that ended while it was read. */
+static enum http_close
+gone(enum filled f, enum http_close at_eof)
+{
+	return f == FILL_EOF ? at_eof : errno == ECONNRESET ? HTTP_CLOSE_CLIENT_ABORT : HTTP_CLOSE_SOCKET;
+}
+
+static bool
+step_idle(struct http_conn *c)
+{
+	struct http_server *s = c->server;
+	size_t scan = c->scan, used;
+	enum http1_bad bad;
+	if (c->fresh) {
+		c->fresh = false;
+		switch (http1_parse_request(&s->head, c->in + c->in_off, c->in_n, &s->o.limits, &scan, &used, &bad)) {
+		case HTTP1_DONE:
+			begin_request(c, used);
+			return true;
+		case HTTP1_ERROR:
+			c->is_head = false;
+			last_answer(c, http1_bad_status(bad), http1_bad_text(bad), HTTP_CLOSE_BAD_REQUEST);
+			if (s->cb.on_bad)
+				s->cb.on_bad(c, bad);
+			return true;
+		case HTTP1_MORE:
+		default:
+			c->scan = (unsigned)scan;
+			if (!c->in_head)
+				deadline(c, s->o.header_timeout);
+			c->in_head = true;
+			break;
+		}
+	}
+	if ((c->reads == 0 && c->readable) || s->draining) {
+		enum filled f = fill(c, HEAD_READ);
+		if (f == FILLED)
+			return c->fresh = true;
+		if (f != FILL_LATER) {
+			http_conn_close(c, gone(f, c->in_n > 0 ? HTTP_CLOSE_CLIENT_ABORT : HTTP_CLOSE_CLIENT));
+			return true;
+		}
+	}
+	if (s->draining && c->in_n == 0) {
+		http_conn_close(c, HTTP_CLOSE_DRAIN);
+		return true;
+	}
+	return false;
+}
+
+/* Decodes one piece of the body that has arrived. *data is within the input. */
+static enum http1_step
+decode(struct http_conn *c, const char **data, size_t *n, enum http1_bad *bad)
+{
+	size_t used;
+	enum http1_step st = http1_body_feed(&c->body, c->in + c->in_off, c->in_n, &used, data, n, bad);
+	if (st != HTTP1_ERROR)
+		consume(c, used);
+	c->body_done = st == HTTP1_DONE;
+	return st;
+}
+
+static bool
+step_body(struct http_conn *c)
+{
+	struct http_server *s = c->server;
+	if (c->body_done) {
+		c->end_told = true;
+		deadline(c, 0);
+		if (s->cb.on_body_end)
+			s->cb.on_body_end(c);
+		return true;
+	}
+	if (c->in_n > 0) {
+		const char *data;
+		size_t n;
+		enum http1_bad bad;
+		if (decode(c, &data, &n, &bad) == HTTP1_ERROR)
+			fail_request(c, http1_bad_status(bad), http1_bad_text(bad), HTTP_CLOSE_BAD_REQUEST);
+		else if (n > 0 && s->cb.on_body)
+			s->cb.on_body(c, data, n);
+		return true;
+	}
+	if (!c->readable || c->reads >= BODY_READS)
+		return false;
+	enum filled f = fill(c, HTTP_SCRATCH);
+	if (f == FILL_EOF || f == FILL_ERROR)
+		http_conn_close(c, gone(f, HTTP_CLOSE_CLIENT_ABORT));
+	else if (f == FILLED)
+		deadline(c, s->o.body_timeout);
+	return f != FILL_LATER;
+}
+
+/* The answer is out. What becomes of the connection is settled first: on_done may do anything. */
+static void
+finish(struct http_conn *c)
+{
+	struct http_server *s = c->server;
+	enum http_close why = HTTP_CLOSE_NONE;
+	if (!c->body_done && (c->expect || !c->keep || c->server->draining ||
+	    (c->body.framing == HTTP1_LENGTH && c->body.left > HTTP_DISCARD_MAX))) {
+		/* Behind a body that is not read nothing can be found. */
+		why = HTTP_CLOSE_BODY_UNREAD;
+		linger(c, why);
+	} else if (!c->body_done) {
+		c->state = CONN_DISCARD;
+		c->discarded = 0;
+		deadline(c, s->o.body_timeout);
+	} else if (c->keep) {
+		await_request(c);
+	} else {
+		why = s->draining ? HTTP_CLOSE_DRAIN : HTTP_CLOSE_DONE;
+		if (c->in_n == 0) {
+			http_conn_close(c, why);	/* tells on_done; it is still CONN_REQUEST */
+			return;
+		}
+		linger(c, why);
+	}
+	s->cb.on_done(c, true, why);
+	c->req = NULL;
+}
+
+static bool
+step_request(struct http_conn *c)
+{
+	if (body_flows(c) && step_body(c))
+		return true;
+	/* A body that is flowing is awaited, unless the client may never send it. */
+	if (!answer_sent(c) || (!c->body_done && body_flows(c) && !c->expect))
+		return false;
+	finish(c);
+	return true;
+}
+
+static bool
+step_discard(struct http_conn *c)
+{
+	if (c->in_n > 0) {
+		const char *data;
+		size_t n;
+		unsigned before = c->in_n;
+		enum http1_bad bad;
+		enum http1_step st = decode(c, &data, &n, &bad);
+		c->discarded += before - c->in_n;
+		if (st == HTTP1_DONE)
+			await_request(c);
+		else if (st == HTTP1_ERROR || c->discarded > HTTP_DISCARD_MAX)
+			linger(c, st == HTTP1_ERROR ? HTTP_CLOSE_BAD_REQUEST : HTTP_CLOSE_BODY_UNREAD);
+		return true;
+	}
+	if (!c->readable || c->reads >= BODY_READS)
+		return false;
+	enum filled f = fill(c, HEAD_READ);
+	if (f == FILL_EOF || f == FILL_ERROR)
+		http_conn_close(c, gone(f, HTTP_CLOSE_CLIENT_ABORT));
+	return f != FILL_LATER;
+}
+
+static bool
+step_linger(struct http_conn *c)
+{
+	consume(c, c->in_n);
+	if (!c->readable || c->reads >= BODY_READS)
+		return false;
+	enum filled f = fill(c, HTTP_SCRATCH);
+	c->discarded += c->in_n;
+	if (f == FILL_EOF || f == FILL_ERROR || c->discarded > LINGER_MAX)
+		http_conn_close(c, (enum http_close)c->why);
+	return f != FILL_LATER;
+}
+
+/* One thing that can be done now; false if there is none. */
+static bool
+step(struct http_conn *c)
+{
+	struct http_server *s = c->server;
+	if (c->aborting) {
+		http_conn_close(c, (enum http_close)c->why);
+		return true;
+	}
+	if (c->expired)
+		return expire(c);
+	if (flush(c))
+		return true;
+	if (c->want_drain && c->out.bytes < s->o.out_high / 2 && c->state == CONN_REQUEST) {
+		c->want_drain = false;
+		if (s->cb.on_drain && !c->ended)
+			s->cb.on_drain(c);
+		return true;
+	}
+	switch ((enum http_conn_state)c->state) {
+	case CONN_IDLE:
+		return step_idle(c);
+	case CONN_REQUEST:
+		return step_request(c);
+	case CONN_DISCARD:
+		return step_discard(c);
+	case CONN_FLUSH:
+		if (c->out.first)
+			return false;
+		linger(c, (enum http_close)c->why);
+		return true;
+	case CONN_LINGER:
+		return step_linger(c);
+	case CONN_CLOSED:
+	default:
+		return false;
+	}
+}
+
+/* Reading stays on while a request runs, until something comes that cannot be taken yet: mostly nothing does, and a
+ * keep-alive request costs no change. */
+static void
+watch(struct http_conn *c)
+{
+	bool wanted = c->state == CONN_IDLE || c->state == CONN_DISCARD || c->state == CONN_LINGER ||
+	    (c->state == CONN_REQUEST && body_flows(c));
+	int rd = wanted ? LOOP_READ : c->readable ? 0 : c->fd.want & LOOP_READ;
+	loop_fd_want(&c->fd, rd | (c->blocked ? LOOP_WRITE : 0));
+}
+
+static void
+run(void *arg)
+{
+	struct http_conn *c = arg;
+	struct http_server *s = c->server;
+	ASSERT(!c->running);
+	http_server_enter(s);
+	c->running = true;
+	c->yields = false;
+	c->reads = 0;
+	while (c->state != CONN_CLOSED && step(c))
+		;
+	c->running = false;
+	if (c->state == CONN_CLOSED) {
+		mem_free(c);
+	} else {
+		settle_input(c);
+		watch(c);
+	}
+	http_server_leave(s);
+}
+
+void
+http_conn_kick(struct http_conn *c)
+{
+	if (!c->running)
+		loop_call_soon(&c->call);
+}
+
+static void
+on_fd(void *arg, int what)
+{
+	struct http_conn *c = arg;
+	if (what & LOOP_READ)
+		c->readable = true;
+	if (what & LOOP_WRITE)
+		c->blocked = false;
+	run(c);
+}
+
+struct http_conn *
+http_conn_new(struct http_server *s, int fd, const struct sockaddr *sa, socklen_t len)
+{
+	struct http_conn *c = mem_zalloc(sizeof *c);
+	c->server = s;
+	c->is_unix = sa->sa_family != AF_INET && sa->sa_family != AF_INET6;
+	if (!c->is_unix)
+		memcpy(&c->from, sa, len < sizeof c->from ? len : sizeof c->from);
+	loop_fd_init(&c->fd, s->loop, fd, on_fd, c);
+	loop_call_init(&c->call, s->loop, run, c);
+	list_add_tail(&s->conns, &c->node);
+	deadline(c, s->o.header_timeout);
+	loop_fd_want(&c->fd, LOOP_READ);
+	return c;
+}
+
+void
+http_conn_set(struct http_conn *c, void *req)
+{
+	c->req = req;
+}
+
+void *
+http_conn_get(const struct http_conn *c)
+{
+	return c->req;
+}
+
+struct http_server *
+http_conn_server(const struct http_conn *c)
+{
+	return c->server;
+}
+
+bool
+http_conn_peer_is_unix(const struct http_conn *c)
+{
+	return c->is_unix;
+}
+
+const char *
+http_conn_peer(struct http_conn *c)
+{
+	char text[INET6_ADDRSTRLEN];
+	const void *addr = &c->from.in4.sin_addr;
+	int family = c->from.sa.sa_family;
+	if (c->is_unix)
+		return "unix:";
+	if (c->peer)
+		return c->peer;
+	if (family == AF_INET6) {
+		addr = &c->from.in6.sin6_addr;
+		if (IN6_IS_ADDR_V4MAPPED(&c->from.in6.sin6_addr)) {
+			addr = &c->from.in6.sin6_addr.s6_addr[12];
+			family = AF_INET;
+		}
+	}
+	c->peer = mem_strdup(inet_ntop(family, addr, text, sizeof text) ? text : "?");
+	return c->peer;
+}

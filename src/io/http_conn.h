@@ -1,0 +1,102 @@
+/*
+ * http_conn: the insides of a server's connections. For http_server.c and http_conn.c only; http_server.h is what others see.
+ */
+#ifndef IO_HTTP_CONN_H
+#define IO_HTTP_CONN_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "base/str.h"
+#include "io/http1.h"
+#include "io/http_out.h"
+#include "io/http_server.h"
+#include "io/loop.h"
+
+#define HTTP_SCRATCH 65536
+#define HTTP_DISCARD_MAX 65536	/* of a body that nobody wanted */
+
+struct http_server {
+	struct loop *loop;
+	struct http_server_opts o;
+	struct http_server_cb cb;
+	void *arg;
+	struct list listeners, conns;
+	unsigned nconns;
+	unsigned port;
+	unsigned busy;		/* calls of ours on the stack: the memory must stay */
+	bool draining, freed;
+	bool starved;		/* no descriptors: accepting pauses until retry fires */
+	struct loop_timer retry;
+	struct loop_timer sweep;	/* looks for connections past their deadlines */
+	struct str reply;	/* the head that is being written */
+	int64_t date_s;
+	char date[40];
+	struct http1_head head;	/* the one that is being handed over */
+	char scratch[HTTP_SCRATCH];	/* input is read here first, so that no connection holds a buffer while idle */
+};
+
+enum http_conn_state {
+	CONN_IDLE,	/* between requests, or in a head */
+	CONN_REQUEST,	/* from on_request to on_done */
+	CONN_DISCARD,	/* answered; the rest of a body that nobody wanted is read */
+	CONN_FLUSH,	/* the last answer, the server's own, is being sent */
+	CONN_LINGER,	/* all is sent; the client's bytes are read so that a reset does not eat our answer */
+	CONN_CLOSED	/* waits for the stack to unwind */
+};
+
+/* What the bytes given to http_conn_write become. */
+enum http_conn_framing { SEND_RAW, SEND_LENGTH, SEND_CHUNKED, SEND_NOTHING };
+
+struct http_conn {
+	struct list node;
+	struct http_server *server;
+	struct loop_fd fd;
+	struct loop_call call;
+	void *req;
+	uint64_t read_by, write_by;	/* deadlines, monotonic ms; 0: none */
+
+	/* Input: n bytes at p + off, p on the heap or the server's scratch (never between two turns of the loop). */
+	char *in;
+	unsigned in_off, in_n, in_cap;
+	unsigned scan;			/* see http1_parse_request */
+	struct http1_body body;
+	unsigned discarded;
+
+	struct http_out out;
+	uint64_t left;			/* bytes that the answer still owes */
+
+	unsigned nreq;
+	unsigned char state, framing, why, minor, reads;
+	bool running : 1;		/* in run(): what is asked is done when the callback has returned */
+	bool readable : 1, fresh : 1, in_head : 1;
+	bool blocked : 1, yields : 1, want_drain : 1;
+	bool aborting : 1, expired : 1, keep : 1, is_head : 1, is_unix : 1;
+	bool asked : 1, paused : 1, body_done : 1, end_told : 1, expect : 1;
+	bool started : 1, ended : 1;
+
+	char *peer;			/* text, once somebody asked */
+	union {
+		struct sockaddr sa;
+		struct sockaddr_in in4;
+		struct sockaddr_in6 in6;
+	} from;
+};
+
+struct http_conn *http_conn_new(struct http_server *s, int fd, const struct sockaddr *sa, socklen_t len);
+/* Looks at what there is to do, in the next turn. */
+void http_conn_kick(struct http_conn *c);
+/* The socket takes no more for now. */
+void http_conn_blocked(struct http_conn *c);
+/* Closes at once and tells; the memory goes when it is not in use. */
+void http_conn_close(struct http_conn *c, enum http_close why);
+
+/* Of http_server.c. */
+void http_server_conn_gone(struct http_server *s);
+void http_server_enter(struct http_server *s);
+void http_server_leave(struct http_server *s);
+
+#endif
