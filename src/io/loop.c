@@ -137,7 +137,8 @@ loop_new(void)
 	ASSERT(pthread_mutex_init(&l->mutex, NULL) == 0);
 	ASSERT(cfg != NULL);
 	/* The change list saves system calls, and is safe as long as a watched descriptor is taken off before its close. */
-	event_config_set_flag(cfg, EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST);
+	event_config_set_flag(cfg,
+	    EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_IGNORE_ENV | EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST);
 	l->base = event_base_new_with_config(cfg);
 	event_config_free(cfg);
 	ASSERT(l->base != NULL);

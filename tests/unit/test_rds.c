@@ -367,6 +367,77 @@ test_free_in_callback(void **state)
 }
 
 static void
+on_state_free(void *arg, bool up)
+{
+	struct peer *p = arg;
+
+	(void)up;
+	p->got = true;
+	rds_free(&p->rds);
+}
+
+static void
+on_reply_more(void *arg, enum err e, const struct redisReply *r)
+{
+	struct peer *p = arg;
+
+	on_reply(arg, e, r);
+	p->got = false;
+	rds_cancel(CMD(p, RDS_Z("PING")));
+	CMD(p, RDS_Z("PING"));
+}
+
+static void
+test_free_and_command_in_callbacks(void **state)
+{
+	struct peer p = { .rds = NULL };
+	struct rds_opts o = { .address = address, .timeout_ms = LONG, .state = on_state_free, .arg = &p };
+
+	(void)state;
+	p.rds = rds_new(loop, &o);
+	wait_reply(&p);
+	assert_null(p.rds);
+	/* In the answer to a success, and to a failure. */
+	peer_up(&p, (struct rds_opts){ .address = address });
+	rds_command(p.rds, 0, on_reply_more, &p, (struct rds_arg[]){ RDS_Z("PING") }, 1);
+	wait_reply(&p);
+	assert_int_equal(p.calls, 2);
+	assert_int_equal(p.e, ERR_OK);
+	rds_free(&p.rds);
+	peer_start(&p, (struct rds_opts){ .address = address });
+	rds_command(p.rds, 0, on_reply_more, &p, (struct rds_arg[]){ RDS_Z("PING") }, 1);
+	wait_reply(&p);
+	assert_int_equal(p.calls, 2);
+	assert_int_equal(p.e, ERR_CONNECT);
+	rds_free(&p.rds);
+}
+
+/* The shorter deadline may stand behind the longer one; who was not yet due learns that the connection went. */
+static void
+test_deadlines_are_each_ones_own(void **state)
+{
+	struct peer p, first = { .rds = NULL }, last = { .rds = NULL };
+
+	(void)state;
+	peer_up(&p, (struct rds_opts){ .address = address });
+	rds_command(p.rds, LONG, on_reply, &first, (struct rds_arg[]){ RDS_Z("BLPOP"), RDS_Z("none"), RDS_Z("0") }, 3);
+	rds_command(p.rds, 20, on_reply, &p, (struct rds_arg[]){ RDS_Z("PING") }, 1);
+	rds_command(p.rds, LONG, on_reply, &last, (struct rds_arg[]){ RDS_Z("PING") }, 1);
+	assert_true(loop_run_until(loop, &last.got, LONG));
+	assert_int_equal(first.e, ERR_CLOSED);
+	assert_int_equal(p.e, ERR_TIMEOUT);
+	assert_int_equal(last.e, ERR_CLOSED);
+	assert_int_equal(p.downs, 1);
+	/* A cancelled command's reply that does not come ends the connection too. */
+	assert_true(loop_run_until(loop, &p.up, LONG));
+	rds_cancel(rds_command(p.rds, 20, on_reply, &p, (struct rds_arg[]){ RDS_Z("BLPOP"), RDS_Z("none"), RDS_Z("0") }, 3));
+	p.calls = 0;
+	assert_true(loop_run_until(loop, &p.down, LONG));
+	assert_int_equal(p.calls, 0);
+	rds_free(&p.rds);
+}
+
+static void
 test_server_comes_back(void **state)
 {
 	struct peer p;
@@ -548,6 +619,8 @@ main(void)
 		cmocka_unit_test(test_auth),
 		cmocka_unit_test(test_command_timeout_drops_the_connection),
 		cmocka_unit_test(test_free_in_callback),
+		cmocka_unit_test(test_free_and_command_in_callbacks),
+		cmocka_unit_test(test_deadlines_are_each_ones_own),
 		cmocka_unit_test(test_server_comes_back),
 		cmocka_unit_test(test_bad_peers),
 		cmocka_unit_test(test_nobody_listens),
