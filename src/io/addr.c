@@ -32,7 +32,7 @@ parse_unix(struct addr *a, const char *path, struct errbuf *eb)
 static bool
 set_v4(struct addr *a, const char *host, uint16_t port)
 {
-	struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(port) };
+	struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(port)};
 
 	if (inet_pton(AF_INET, host, &in.sin_addr) != 1)
 		return false;
@@ -44,7 +44,7 @@ set_v4(struct addr *a, const char *host, uint16_t port)
 static bool
 set_v6(struct addr *a, const char *host, uint16_t port)
 {
-	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
+	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
 
 	if (inet_pton(AF_INET6, host, &in6.sin6_addr) != 1)
 		return false;
@@ -56,7 +56,7 @@ set_v6(struct addr *a, const char *host, uint16_t port)
 static enum err
 resolve(struct addr *a, const char *host, uint16_t port, struct errbuf *eb)
 {
-	struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG };
+	struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
 	struct addrinfo *ai = NULL;
 	char service[8];
 	int rc;
@@ -141,7 +141,7 @@ addr_is_loopback(const struct addr *a)
 		return false;
 	memcpy(&in6, &a->ss, sizeof in6);
 	return IN6_IS_ADDR_LOOPBACK(&in6.sin6_addr) ||
-	    (IN6_IS_ADDR_V4MAPPED(&in6.sin6_addr) && in6.sin6_addr.s6_addr[12] == 127);
+	       (IN6_IS_ADDR_V4MAPPED(&in6.sin6_addr) && in6.sin6_addr.s6_addr[12] == 127);
 }
 
 /* Removes a Unix socket that no process listens on; whatever else stands there stays. */

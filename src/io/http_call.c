@@ -12,7 +12,7 @@
 #include "io/http_client_i.h"
 
 enum {
-	HEAD_MAX = 256 * 1024,		/* libcurl bounds a line, not the head */
+	HEAD_MAX = 256 * 1024, /* libcurl bounds a line, not the head */
 	COLLECT_MAX = 1024 * 1024,
 	BUFFER_SIZE = 128 * 1024
 };
@@ -141,9 +141,9 @@ curl_err(const struct http_call *call, CURLcode rc)
 	case CURLE_URL_MALFORMAT:
 	case CURLE_LOGIN_DENIED:
 		return ERR_INVAL;
-	case CURLE_UNSUPPORTED_PROTOCOL:	/* of the URL; and a peer that answers without an HTTP head */
+	case CURLE_UNSUPPORTED_PROTOCOL: /* of the URL; and a peer that answers without an HTTP head */
 		return call->state <= CALL_CONNECTING ? ERR_INVAL : ERR_PROTO;
-	case CURLE_OPERATION_TIMEDOUT:	/* libcurl's own limit is that of connecting: nothing was sent */
+	case CURLE_OPERATION_TIMEDOUT: /* libcurl's own limit is that of connecting: nothing was sent */
 	case CURLE_COULDNT_RESOLVE_HOST:
 	case CURLE_COULDNT_CONNECT:
 	case CURLE_SSL_CONNECT_ERROR:
@@ -276,7 +276,7 @@ on_head_end(struct http_call *call)
 
 	curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
 	if (status < 200)
-		return;		/* interim */
+		return; /* interim */
 	call->status = (int)status;
 	call->head_done = true;
 	set_state(call, CALL_RECEIVING);
@@ -293,7 +293,7 @@ on_header(char *p, size_t size, size_t nmemb, void *arg)
 	if (call->cancelled)
 		return 0;
 	if (call->head_done)
-		return all;	/* a trailer */
+		return all; /* a trailer */
 	while (n > 0 && (p[n - 1] == '\n' || p[n - 1] == '\r'))
 		n--;
 	if (call->head.len + n > HEAD_MAX || (n > 0 && (*p == ' ' || *p == '\t')) || memchr(p, '\0', n) != NULL) {
@@ -450,7 +450,7 @@ is_token(const char *z)
 		return false;
 	for (; *z != '\0'; z++)
 		if (!((*z >= 'a' && *z <= 'z') || (*z >= 'A' && *z <= 'Z') || (*z >= '0' && *z <= '9') ||
-		    strchr("!#$%&'*+-.^_`|~", *z) != NULL))
+			strchr("!#$%&'*+-.^_`|~", *z) != NULL))
 			return false;
 	return true;
 }
@@ -478,16 +478,17 @@ append(struct curl_slist **l, const char *line)
 static enum err
 make_headers(struct http_call *call, const struct http_header *h, size_t n)
 {
-	static const char *const defaults[] = { "Accept", "Expect", "Content-Type" };
+	static const char *const defaults[] = {"Accept", "Expect", "Content-Type"};
 	struct str s = STR_INIT;
 
 	for (size_t i = 0; i < n; i++) {
-		if (!is_token(h[i].name) || !is_clean(h[i].value, ' ', true) || strcasecmp(h[i].name, "Transfer-Encoding") == 0) {
+		if (!is_token(h[i].name) || !is_clean(h[i].value, ' ', true) ||
+		    strcasecmp(h[i].name, "Transfer-Encoding") == 0) {
 			str_fini(&s);
 			return ERR_INVAL;
 		}
 		if (strcasecmp(h[i].name, "Content-Length") == 0)
-			continue;	/* libcurl counts */
+			continue; /* libcurl counts */
 		str_clear(&s);
 		/* libcurl's way to write an empty value. */
 		str_printf(&s, h[i].value[0] == '\0' ? "%s;%s" : "%s: %s", h[i].name, h[i].value);
@@ -621,4 +622,3 @@ http_call_why(const struct http_call *call)
 {
 	return call->why;
 }
-

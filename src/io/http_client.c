@@ -65,7 +65,8 @@ destroy(struct http_client *c)
 	/* Off the loop before libcurl closes them. */
 	curl_multi_setopt(c->multi, CURLMOPT_SOCKETFUNCTION, NULL);
 	curl_multi_setopt(c->multi, CURLMOPT_TIMERFUNCTION, NULL);
-	LIST_FOREACH(it, nxt, &c->socks) {
+	LIST_FOREACH(it, nxt, &c->socks)
+	{
 		struct sock *s = LIST_ENTRY(it, struct sock, node);
 
 		loop_fd_fini(&s->fd);
@@ -266,7 +267,7 @@ http_client_free(struct http_client **cp)
 	*cp = NULL;
 	c->freed = true;
 	LIST_FOREACH(it, nxt, &c->calls)
-		LIST_ENTRY(it, struct http_call, node)->cancelled = true;
+	LIST_ENTRY(it, struct http_call, node)->cancelled = true;
 	if (c->inside == 0)
 		destroy(c);
 }

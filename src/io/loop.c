@@ -21,18 +21,18 @@ struct loop_sig {
 
 struct loop {
 	struct event_base *base;
-	struct event *turn;	/* fires in the next turn if there are calls */
-	struct list calls;	/* for the next turn */
-	struct list running;	/* of this turn, not yet run */
+	struct event *turn;  /* fires in the next turn if there are calls */
+	struct list calls;   /* for the next turn */
+	struct list running; /* of this turn, not yet run */
 	struct list sigs;
 
-	pthread_mutex_t mutex;	/* posted, taken and pending of the calls in them */
+	pthread_mutex_t mutex; /* posted, taken and pending of the calls in them */
 	struct list posted;
-	struct list taken;	/* posted ones of this turn, not yet run */
+	struct list taken; /* posted ones of this turn, not yet run */
 	struct event *wake;
 	int wakefd;
 
-	unsigned tick_us;	/* of libevent's coarse clock */
+	unsigned tick_us; /* of libevent's coarse clock */
 	bool inside, stop;
 };
 
@@ -51,9 +51,10 @@ splice(struct list *to, struct list *from)
 static void
 turn_soon(struct loop *l)
 {
-	static const struct timeval now = { 0, 0 };
+	static const struct timeval now = {0, 0};
 
-	/* A zero timer, not event_active: an event that activates itself is run again before descriptors are looked at. */
+	/* A zero timer, not event_active: an event that activates itself is run again before descriptors are looked at.
+	 */
 	if (!event_pending(l->turn, EV_TIMEOUT, NULL))
 		ASSERT(event_add(l->turn, &now) == 0);
 }
@@ -118,7 +119,7 @@ on_wake(evutil_socket_t fd, short what, void *arg)
 	while (!l->stop && (c = next_posted(l)) != NULL)
 		c->cb(c->arg);
 	if (l->stop)
-		wake(l);	/* the rest waits for the next run */
+		wake(l); /* the rest waits for the next run */
 }
 
 struct loop *
@@ -136,9 +137,10 @@ loop_new(void)
 	list_init(&l->taken);
 	ASSERT(pthread_mutex_init(&l->mutex, NULL) == 0);
 	ASSERT(cfg != NULL);
-	/* The change list saves system calls, and is safe as long as a watched descriptor is taken off before its close. */
-	event_config_set_flag(cfg,
-	    EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_IGNORE_ENV | EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST);
+	/* The change list saves system calls, and is safe as long as a watched descriptor is taken off before its
+	 * close. */
+	event_config_set_flag(
+	    cfg, EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_IGNORE_ENV | EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST);
 	l->base = event_base_new_with_config(cfg);
 	event_config_free(cfg);
 	ASSERT(l->base != NULL);
@@ -157,7 +159,8 @@ forget(struct list *calls)
 {
 	struct list *it, *nxt;
 
-	LIST_FOREACH(it, nxt, calls) {
+	LIST_FOREACH(it, nxt, calls)
+	{
 		LIST_ENTRY(it, struct loop_call, node)->pending = false;
 		list_del(it);
 	}
@@ -177,7 +180,8 @@ loop_free(struct loop **lp)
 	forget(&l->running);
 	forget(&l->posted);
 	forget(&l->taken);
-	LIST_FOREACH(it, nxt, &l->sigs) {
+	LIST_FOREACH(it, nxt, &l->sigs)
+	{
 		struct loop_sig *s = LIST_ENTRY(it, struct loop_sig, node);
 
 		list_del(it);
@@ -251,13 +255,13 @@ on_timer(evutil_socket_t fd, short what, void *arg)
 void
 loop_timer_init(struct loop_timer *t, struct loop *l, loop_cb *cb, void *arg)
 {
-	*t = (struct loop_timer){ .loop = l, .cb = cb, .arg = arg };
+	*t = (struct loop_timer){.loop = l, .cb = cb, .arg = arg};
 }
 
 void
 loop_timer_set(struct loop_timer *t, uint64_t ms)
 {
-	struct timeval tv = { 0, 0 };
+	struct timeval tv = {0, 0};
 
 	if (t->ev == NULL) {
 		t->ev = event_new(t->loop->base, -1, 0, on_timer, t);
@@ -302,7 +306,7 @@ loop_timer_fini(struct loop_timer *t)
 void
 loop_call_init(struct loop_call *c, struct loop *l, loop_cb *cb, void *arg)
 {
-	*c = (struct loop_call){ .loop = l, .cb = cb, .arg = arg };
+	*c = (struct loop_call){.loop = l, .cb = cb, .arg = arg};
 	list_init(&c->node);
 }
 
@@ -370,7 +374,7 @@ void
 loop_fd_init(struct loop_fd *f, struct loop *l, int fd, void (*cb)(void *arg, int what), void *arg)
 {
 	ASSERT(fd >= 0);
-	*f = (struct loop_fd){ .loop = l, .cb = cb, .arg = arg, .fd = fd };
+	*f = (struct loop_fd){.loop = l, .cb = cb, .arg = arg, .fd = fd};
 }
 
 static void

@@ -12,10 +12,10 @@ struct pool {
 	pthread_t *threads;
 	unsigned nthreads;
 
-	pthread_mutex_t mutex;	/* all below, and the jobs' nodes */
+	pthread_mutex_t mutex; /* all below, and the jobs' nodes */
 	pthread_cond_t cond;
-	struct list queue;	/* waiting for a thread */
-	struct list taken;	/* at work, or done and not yet told to the loop */
+	struct list queue; /* waiting for a thread */
+	struct list taken; /* at work, or done and not yet told to the loop */
 	bool closing;
 };
 
@@ -128,7 +128,7 @@ on_finished(void *arg)
 void
 pool_submit(struct pool *p, struct pool_job *j, void (*work)(void *), void (*done)(void *), void *arg)
 {
-	*j = (struct pool_job){ .pool = p, .work = work, .done = done, .arg = arg, .busy = true };
+	*j = (struct pool_job){.pool = p, .work = work, .done = done, .arg = arg, .busy = true};
 	list_init(&j->node);
 	loop_call_init(&j->call, p->loop, on_finished, j);
 	pthread_mutex_lock(&p->mutex);

@@ -19,30 +19,30 @@
 #include "io/addr.h"
 
 enum {
-	BACKOFF_MIN = 50,	/* ms */
+	BACKOFF_MIN = 50, /* ms */
 	BACKOFF_MAX = 2000,
 	READ_SIZE = 65536
 };
 
 enum rds_state {
-	RDS_DOWN,	/* the timer says when to connect */
-	RDS_CONNECTING,	/* the timer is the limit */
-	RDS_GREETING,	/* AUTH, SELECT are on their way; from here on the timer is the first command's deadline */
+	RDS_DOWN,       /* the timer says when to connect */
+	RDS_CONNECTING, /* the timer is the limit */
+	RDS_GREETING,   /* AUTH, SELECT are on their way; from here on the timer is the first command's deadline */
 	RDS_UP
 };
 
 struct rds_call {
 	struct list node;
 	struct rds *rds;
-	rds_cb *cb;		/* NULL: cancelled, its reply is still to come */
+	rds_cb *cb; /* NULL: cancelled, its reply is still to come */
 	void *arg;
 	uint64_t deadline;
-	bool own;		/* of the greeting */
-	bool failed;		/* in rds.failed, not in rds.sent */
-	enum err e;		/* what to tell then */
+	bool own;    /* of the greeting */
+	bool failed; /* in rds.failed, not in rds.sent */
+	enum err e;  /* what to tell then */
 	struct rds_script *script;
-	bool unknown;		/* the server does not know the script's digest: by its body */
-	struct str rest;	/* its formatted keys and arguments, for EVAL */
+	bool unknown;    /* the server does not know the script's digest: by its body */
+	struct str rest; /* its formatted keys and arguments, for EVAL */
 	size_t argc;
 };
 
@@ -63,14 +63,14 @@ struct rds {
 	redisReader *reader;
 	struct str out;
 	size_t out_off;
-	struct list sent;	/* in the order of their replies */
-	struct list failed;	/* to be told by later */
+	struct list sent;   /* in the order of their replies */
+	struct list failed; /* to be told by later */
 	struct loop_timer timer;
-	uint64_t armed;		/* when the timer fires; 0: not set */
-	struct loop_call later;	/* flushes, tells failures and state */
+	uint64_t armed;         /* when the timer fires; 0: not set */
+	struct loop_call later; /* flushes, tells failures and state */
 	unsigned tries;
 	struct errbuf why;
-	unsigned inside;	/* callbacks of the caller's on the stack */
+	unsigned inside; /* callbacks of the caller's on the stack */
 	bool freed;
 };
 
@@ -96,7 +96,7 @@ arm(struct rds *r, uint64_t at)
 static void
 set_state(struct rds *r, enum rds_state s)
 {
-	static const char *const name[] = { "down", "connecting", "greeting", "up" };
+	static const char *const name[] = {"down", "connecting", "greeting", "up"};
 
 	log_debug("redis", "%s: %s -> %s", r->address, name[r->state], name[s]);
 	r->state = s;
@@ -153,7 +153,8 @@ drop(struct rds *r, enum err e)
 		log_warn("redis", "%s: %s", r->address, r->why.text);
 	hang_up(r);
 	set_state(r, RDS_DOWN);
-	LIST_FOREACH(it, nxt, &r->sent) {
+	LIST_FOREACH(it, nxt, &r->sent)
+	{
 		struct rds_call *c = LIST_ENTRY(it, struct rds_call, node);
 
 		if (c->own || c->cb == NULL) {
@@ -321,7 +322,7 @@ greet(struct rds *r)
 	ASSERT(r->reader != NULL);
 	loop_fd_want(&r->io, LOOP_READ);
 	if (r->password != NULL) {
-		struct rds_arg argv[3] = { RDS_Z("AUTH") };
+		struct rds_arg argv[3] = {RDS_Z("AUTH")};
 		size_t n = 1;
 
 		if (r->user != NULL)
@@ -334,7 +335,7 @@ greet(struct rds *r)
 	str_printf(&db, "%d", r->db);
 	c = call_new(r, 0, on_selected, r);
 	c->own = true;
-	send_argv(r, c, (struct rds_arg[]){ RDS_Z("SELECT"), { db.p, db.len } }, 2);
+	send_argv(r, c, (struct rds_arg[]){RDS_Z("SELECT"), {db.p, db.len}}, 2);
 	str_fini(&db);
 }
 
@@ -362,14 +363,16 @@ check_deadlines(struct rds *r)
 	uint64_t now = clock_mono_ms(), first = UINT64_MAX;
 	struct list *it, *nxt;
 
-	LIST_FOREACH(it, nxt, &r->sent) {
+	LIST_FOREACH(it, nxt, &r->sent)
+	{
 		struct rds_call *c = LIST_ENTRY(it, struct rds_call, node);
 
 		if (c->deadline < first)
 			first = c->deadline;
 	}
 	if (first <= now) {
-		/* Its reply may still come, and must not be taken for that of another command: only a new connection helps. */
+		/* Its reply may still come, and must not be taken for that of another command: only a new connection
+		 * helps. */
 		err_set(&r->why, ERR_TIMEOUT, "no reply in time");
 		drop(r, ERR_CLOSED);
 	} else if (first != UINT64_MAX) {
@@ -402,8 +405,8 @@ static enum err
 reply_err(const redisReply *reply)
 {
 	/* What passes by itself, or by an operator's hand, without a change of ours. */
-	static const char *const unavail[] = { "LOADING", "READONLY", "BUSY", "MISCONF", "OOM", "MASTERDOWN", "NOREPLICAS",
-		"CLUSTERDOWN", "TRYAGAIN" };
+	static const char *const unavail[] = {
+	    "LOADING", "READONLY", "BUSY", "MISCONF", "OOM", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN"};
 	size_t n;
 
 	if (reply->type != REDIS_REPLY_ERROR)
@@ -581,7 +584,7 @@ rds_command(struct rds *r, uint64_t timeout_ms, rds_cb *cb, void *arg, const str
 static void
 script_digest(struct rds_script *s)
 {
-	static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;	/* scripts are shared by all loops */
+	static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* scripts are shared by all loops */
 
 	pthread_mutex_lock(&mutex);
 	if (s->sha[0] == '\0') {

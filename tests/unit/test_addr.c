@@ -15,38 +15,38 @@ static void
 test_parse(void **state)
 {
 	static const struct {
-		const char *text, *again;	/* NULL: refused */
+		const char *text, *again; /* NULL: refused */
 		bool loopback;
 	} rows[] = {
-		{ "127.0.0.1:8080", "127.0.0.1:8080", true },
-		{ "127.8.9.1:1", "127.8.9.1:1", true },
-		{ "localhost:80", "127.0.0.1:80", true },
-		{ "0.0.0.0:0", "0.0.0.0:0", false },
-		{ "10.1.2.3:65535", "10.1.2.3:65535", false },
-		{ "[::1]:443", "[::1]:443", true },
-		{ "[2001:db8::1]:443", "[2001:db8::1]:443", false },
-		{ "[::ffff:127.0.0.1]:1", "[::ffff:127.0.0.1]:1", true },
-		{ "[::ffff:10.0.0.1]:1", "[::ffff:10.0.0.1]:1", false },
-		{ "[::]:80", "[::]:80", false },
-		{ "unix:/run/x.sock", "unix:/run/x.sock", true },
-		{ "unix:x", "unix:x", true },
-		{ "", NULL, false },
-		{ "127.0.0.1", NULL, false },
-		{ "127.0.0.1:", NULL, false },
-		{ "127.0.0.1:65536", NULL, false },
-		{ "127.0.0.1:-1", NULL, false },
-		{ "127.0.0.1:+1", NULL, false },
-		{ "127.0.0.1: 1", NULL, false },
-		{ "127.0.0.1:1x", NULL, false },
-		{ ":80", NULL, false },
-		{ "80", NULL, false },
-		{ "::1:80", NULL, false },
-		{ "[::1]", NULL, false },
-		{ "[::1]80", NULL, false },
-		{ "[::1:80", NULL, false },
-		{ "[]:80", NULL, false },
-		{ "[127.0.0.1]:80", NULL, false },
-		{ "unix:", NULL, false },
+	    {"127.0.0.1:8080", "127.0.0.1:8080", true},
+	    {"127.8.9.1:1", "127.8.9.1:1", true},
+	    {"localhost:80", "127.0.0.1:80", true},
+	    {"0.0.0.0:0", "0.0.0.0:0", false},
+	    {"10.1.2.3:65535", "10.1.2.3:65535", false},
+	    {"[::1]:443", "[::1]:443", true},
+	    {"[2001:db8::1]:443", "[2001:db8::1]:443", false},
+	    {"[::ffff:127.0.0.1]:1", "[::ffff:127.0.0.1]:1", true},
+	    {"[::ffff:10.0.0.1]:1", "[::ffff:10.0.0.1]:1", false},
+	    {"[::]:80", "[::]:80", false},
+	    {"unix:/run/x.sock", "unix:/run/x.sock", true},
+	    {"unix:x", "unix:x", true},
+	    {"", NULL, false},
+	    {"127.0.0.1", NULL, false},
+	    {"127.0.0.1:", NULL, false},
+	    {"127.0.0.1:65536", NULL, false},
+	    {"127.0.0.1:-1", NULL, false},
+	    {"127.0.0.1:+1", NULL, false},
+	    {"127.0.0.1: 1", NULL, false},
+	    {"127.0.0.1:1x", NULL, false},
+	    {":80", NULL, false},
+	    {"80", NULL, false},
+	    {"::1:80", NULL, false},
+	    {"[::1]", NULL, false},
+	    {"[::1]80", NULL, false},
+	    {"[::1:80", NULL, false},
+	    {"[]:80", NULL, false},
+	    {"[127.0.0.1]:80", NULL, false},
+	    {"unix:", NULL, false},
 	};
 	struct errbuf eb;
 	struct addr a;
@@ -86,7 +86,7 @@ connected(const struct addr *a, int *fd)
 {
 	struct errbuf eb;
 	enum err e = addr_connect(a, fd, &eb);
-	struct pollfd pfd = { .fd = *fd, .events = POLLOUT };
+	struct pollfd pfd = {.fd = *fd, .events = POLLOUT};
 
 	if (e != ERR_OK)
 		return e;
@@ -166,8 +166,8 @@ test_unix(void **state)
 int
 main(void)
 {
-	static const struct CMUnitTest tests[] = { cmocka_unit_test(test_parse), cmocka_unit_test(test_tcp),
-		cmocka_unit_test(test_unix) };
+	static const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_parse), cmocka_unit_test(test_tcp), cmocka_unit_test(test_unix)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

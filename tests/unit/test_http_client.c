@@ -27,13 +27,13 @@ static struct loop *loop;
 struct peer {
 	int fd;
 	struct loop_fd lf;
-	char base[140];		/* "http://127.0.0.1:1234" */
-	const char *reply;	/* to each request, NULL: none */
-	size_t filler;		/* bytes 'x' after it */
+	char base[140];    /* "http://127.0.0.1:1234" */
+	const char *reply; /* to each request, NULL: none */
+	size_t filler;     /* bytes 'x' after it */
 	bool close_after, only_head;
-	unsigned hang_up_on;	/* the n-th request is answered by closing */
+	unsigned hang_up_on; /* the n-th request is answered by closing */
 	unsigned accepted, open, max_open, requests;
-	struct str last;	/* the last request */
+	struct str last; /* the last request */
 	struct list conns;
 };
 
@@ -154,7 +154,7 @@ peer_init(struct peer *p, const char *reply)
 	struct addr a;
 	char text[128];
 
-	*p = (struct peer){ .reply = reply };
+	*p = (struct peer){.reply = reply};
 	list_init(&p->conns);
 	assert_int_equal(addr_parse(&a, "127.0.0.1:0", NULL), ERR_OK);
 	assert_int_equal(addr_listen(&a, 64, 0, &p->fd, NULL), ERR_OK);
@@ -194,7 +194,7 @@ struct probe {
 	struct str body;
 	char why[256], etag[64];
 	/* what to do */
-	int stop_in;		/* 1: cancel in on_head, 2: cancel in on_data, 3: free the client in on_data, 4: in done */
+	int stop_in; /* 1: cancel in on_head, 2: cancel in on_data, 3: free the client in on_data, 4: in done */
 	bool pause, paused;
 	unsigned pauses;
 	struct loop_timer timer;
@@ -265,9 +265,9 @@ on_done(void *arg, enum err e, int status)
 static void
 probe_init(struct probe *p, unsigned connections)
 {
-	struct http_client_opts o = { .connections = connections, .connect_timeout_ms = LONG };
+	struct http_client_opts o = {.connections = connections, .connect_timeout_ms = LONG};
 
-	*p = (struct probe){ .client = http_client_new(loop, &o) };
+	*p = (struct probe){.client = http_client_new(loop, &o)};
 	loop_timer_init(&p->timer, loop, on_resume, p);
 }
 
@@ -315,7 +315,7 @@ run(struct probe *p, const char *base, const char *target, struct http_call_opts
 	assert_int_equal(p->dones, 1);
 }
 
-#define NONE ((struct http_call_opts){ .body_fd = -1 })
+#define NONE  ((struct http_call_opts){.body_fd = -1})
 #define OK_HI "HTTP/1.1 200 OK\r\nETag:  \"abc\" \r\nContent-Length: 2\r\n\r\nhi"
 
 /* ---- what goes over the wire ---- */
@@ -333,8 +333,8 @@ static void
 test_get(void **state)
 {
 	static const char target[] = "/a/../b%20c/./%2e%2E//d%C3%A9%2f+;=?x=1&y=/../z?%2F";
-	const struct http_header h[] = { { "Authorization", "AWS4 x" }, { "X-Empty", "" }, { "Range", "bytes=0-1" } };
-	struct http_call_opts o = { .body_fd = -1, .headers = h, .nheaders = 3 };
+	const struct http_header h[] = {{"Authorization", "AWS4 x"}, {"X-Empty", ""}, {"Range", "bytes=0-1"}};
+	struct http_call_opts o = {.body_fd = -1, .headers = h, .nheaders = 3};
 	struct peer peer;
 	struct probe p;
 
@@ -362,13 +362,13 @@ test_methods(void **state)
 	static const struct {
 		const char *method, *body, *rest;
 	} rows[] = {
-		{ "PUT", "hello", "Content-Length: 5\r\n\r\nhello" },
-		{ "PUT", "", "Content-Length: 0\r\n\r\n" },
-		{ "POST", "<x/>", "Content-Length: 4\r\n\r\n<x/>" },
-		{ "POST", "", "Content-Length: 0\r\n\r\n" },
-		{ "POST", NULL, "\r\n" },
-		{ "DELETE", NULL, "\r\n" },
-		{ "OPTIONS", NULL, "\r\n" },
+	    {"PUT", "hello", "Content-Length: 5\r\n\r\nhello"},
+	    {"PUT", "", "Content-Length: 0\r\n\r\n"},
+	    {"POST", "<x/>", "Content-Length: 4\r\n\r\n<x/>"},
+	    {"POST", "", "Content-Length: 0\r\n\r\n"},
+	    {"POST", NULL, "\r\n"},
+	    {"DELETE", NULL, "\r\n"},
+	    {"OPTIONS", NULL, "\r\n"},
 	};
 	struct peer peer;
 	struct probe p;
@@ -377,7 +377,7 @@ test_methods(void **state)
 	peer_init(&peer, OK_HI);
 	probe_init(&p, 1);
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-		struct http_call_opts o = { .method = rows[i].method, .body_fd = -1 };
+		struct http_call_opts o = {.method = rows[i].method, .body_fd = -1};
 
 		o.body = rows[i].body;
 		o.has_body = o.body != NULL;
@@ -388,7 +388,7 @@ test_methods(void **state)
 		assert_string_equal(str_z(&p.body), "hi");
 	}
 	peer.reply = "HTTP/1.1 200 OK\r\nContent-Length: 12345\r\n\r\n";
-	run(&p, peer.base, "/h", (struct http_call_opts){ .method = "HEAD", .body_fd = -1 });
+	run(&p, peer.base, "/h", (struct http_call_opts){.method = "HEAD", .body_fd = -1});
 	assert_int_equal(p.e, ERR_OK);
 	assert_request(&peer, "HEAD", "/h", "\r\n");
 	assert_int_equal(p.body.len, 0);
@@ -400,9 +400,9 @@ test_methods(void **state)
 static void
 test_default_headers_if_given(void **state)
 {
-	const struct http_header h[] = { { "accept", "a/b" }, { "Content-Type", "c/d" }, { "Content-Length", "999" } };
-	struct http_call_opts o = { .method = "PUT", .headers = h, .nheaders = 3, .has_body = true, .body = "x", .body_fd = -1,
-		.body_len = 1 };
+	const struct http_header h[] = {{"accept", "a/b"}, {"Content-Type", "c/d"}, {"Content-Length", "999"}};
+	struct http_call_opts o = {
+	    .method = "PUT", .headers = h, .nheaders = 3, .has_body = true, .body = "x", .body_fd = -1, .body_len = 1};
 	struct peer peer;
 	struct probe p;
 
@@ -449,7 +449,8 @@ test_file_body(void **state)
 {
 	size_t n = 3 << 20;
 	int fd = temp_file(n);
-	struct http_call_opts o = { .method = "PUT", .has_body = true, .body_fd = fd, .body_off = 1000, .body_len = n - 3000 };
+	struct http_call_opts o = {
+	    .method = "PUT", .has_body = true, .body_fd = fd, .body_off = 1000, .body_len = n - 3000};
 	struct peer peer;
 	struct probe p;
 
@@ -475,7 +476,7 @@ test_dead_kept_connection(void **state)
 {
 	size_t n = 300000;
 	int fd = temp_file(n);
-	struct http_call_opts o = { .method = "PUT", .has_body = true, .body_fd = fd, .body_len = n };
+	struct http_call_opts o = {.method = "PUT", .has_body = true, .body_fd = fd, .body_len = n};
 	struct peer peer;
 	struct probe p;
 
@@ -514,23 +515,23 @@ test_replies(void **state)
 		int status;
 		const char *body;
 	} rows[] = {
-		{ "HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\nnone", false, ERR_OK, 404, "none" },
-		{ "HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n", false, ERR_OK, 302, "" },
-		{ "HTTP/1.1 204 No Content\r\n\r\n", false, ERR_OK, 204, "" },
-		{ "HTTP/1.1 304 Not Modified\r\nETag: \"e\"\r\n\r\n", false, ERR_OK, 304, "" },
-		{ "HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\n\r\n", false, ERR_OK, 503, "" },
-		{ "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nz", false, ERR_OK, 200,
-		    "z" },
-		{ "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\nX-Trailer: t\r\n\r\n", false,
-		    ERR_OK, 200, "abcde" },
-		{ "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nraw", false, ERR_OK, 200, "raw" },
-		{ "HTTP/1.0 200 OK\r\n\r\nuntil close", true, ERR_OK, 200, "until close" },
-		{ "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort", true, ERR_CLOSED, 200, "short" },
-		{ "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", true, ERR_CLOSED, 200, "ab" },
-		{ "", true, ERR_CLOSED, 0, "" },
-		{ "SSH-2.0-OpenSSH_9.2\r\n", true, ERR_PROTO, 0, "" },
-		{ "HTTP/1.1 200 OK\r\nA: b\r\n folded\r\n\r\n", true, ERR_PROTO, 0, "" },
-		{ many, true, ERR_PROTO, 0, "" },
+	    {"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\nnone", false, ERR_OK, 404, "none"},
+	    {"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n", false, ERR_OK, 302, ""},
+	    {"HTTP/1.1 204 No Content\r\n\r\n", false, ERR_OK, 204, ""},
+	    {"HTTP/1.1 304 Not Modified\r\nETag: \"e\"\r\n\r\n", false, ERR_OK, 304, ""},
+	    {"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\n\r\n", false, ERR_OK, 503, ""},
+	    {"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nz", false, ERR_OK,
+		200, "z"},
+	    {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\nX-Trailer: t\r\n\r\n",
+		false, ERR_OK, 200, "abcde"},
+	    {"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nraw", false, ERR_OK, 200, "raw"},
+	    {"HTTP/1.0 200 OK\r\n\r\nuntil close", true, ERR_OK, 200, "until close"},
+	    {"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort", true, ERR_CLOSED, 200, "short"},
+	    {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", true, ERR_CLOSED, 200, "ab"},
+	    {"", true, ERR_CLOSED, 0, ""},
+	    {"SSH-2.0-OpenSSH_9.2\r\n", true, ERR_PROTO, 0, ""},
+	    {"HTTP/1.1 200 OK\r\nA: b\r\n folded\r\n\r\n", true, ERR_PROTO, 0, ""},
+	    {many, true, ERR_PROTO, 0, ""},
 	};
 	struct peer peer;
 	struct probe p;
@@ -589,14 +590,14 @@ test_pause(void **state)
 	peer.filler = 4000000;
 	probe_init(&p, 1);
 	p.pause = true;
-	run(&p, peer.base, "/", (struct http_call_opts){ .body_fd = -1, .on_data = on_data, .stall_ms = LONG });
+	run(&p, peer.base, "/", (struct http_call_opts){.body_fd = -1, .on_data = on_data, .stall_ms = LONG});
 	assert_int_equal(p.e, ERR_OK);
 	assert_int_equal(p.body.len, 4000000);
 	assert_true(p.pauses > 10);
 	/* Chunked: several pieces out of one read. */
 	peer.filler = 0;
 	peer.reply = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n1\r\nb\r\n1\r\nc\r\n0\r\n\r\n";
-	run(&p, peer.base, "/", (struct http_call_opts){ .body_fd = -1, .on_data = on_data });
+	run(&p, peer.base, "/", (struct http_call_opts){.body_fd = -1, .on_data = on_data});
 	assert_int_equal(p.e, ERR_OK);
 	assert_string_equal(str_z(&p.body), "abc");
 	probe_fini(&p);
@@ -606,8 +607,8 @@ test_pause(void **state)
 static void
 test_errors_before_sending(void **state)
 {
-	static const struct http_header bad[] = { { "X", "a\r\nY: b" }, { "X\r\nY", "b" }, { "", "b" }, { "X", "a\x7f" },
-		{ "X", "a\tb" }, { "Transfer-Encoding", "chunked" } };
+	static const struct http_header bad[] = {{"X", "a\r\nY: b"}, {"X\r\nY", "b"}, {"", "b"}, {"X", "a\x7f"},
+	    {"X", "a\tb"}, {"Transfer-Encoding", "chunked"}};
 	struct peer peer;
 	struct probe p;
 	char *tls;
@@ -616,7 +617,7 @@ test_errors_before_sending(void **state)
 	peer_init(&peer, OK_HI);
 	probe_init(&p, 1);
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-		run(&p, peer.base, "/", (struct http_call_opts){ .body_fd = -1, .headers = &bad[i], .nheaders = 1 });
+		run(&p, peer.base, "/", (struct http_call_opts){.body_fd = -1, .headers = &bad[i], .nheaders = 1});
 		assert_int_equal(p.e, ERR_INVAL);
 		assert_string_not_equal(p.why, "");
 	}
@@ -630,13 +631,13 @@ test_errors_before_sending(void **state)
 	assert_int_equal(p.e, ERR_INVAL);
 	run(&p, "http://user:pass@127.0.0.1:1", "/", NONE);
 	assert_int_equal(p.e, ERR_INVAL);
-	run(&p, peer.base, "/", (struct http_call_opts){ .method = "G ET", .body_fd = -1 });
+	run(&p, peer.base, "/", (struct http_call_opts){.method = "G ET", .body_fd = -1});
 	assert_int_equal(p.e, ERR_INVAL);
 	assert_int_equal(peer.requests, 0);
 	peer.reply = "no TLS here\r\n\r\n";
 	peer.close_after = true;
 	tls = mem_printf("https%s", peer.base + 4);
-	start(&p, tls, "/", (struct http_call_opts){ .body_fd = -1, .limit_ms = LONG });
+	start(&p, tls, "/", (struct http_call_opts){.body_fd = -1, .limit_ms = LONG});
 	/* Its hello holds no blank line: answer whatever comes. */
 	while (list_empty(&peer.conns))
 		loop_run_until(loop, &p.done, 1);
@@ -695,13 +696,13 @@ accept_port(int fd)
 static void
 test_tls(void **state)
 {
-	static const char *const make[] = { "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-		"-nodes", "-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2", "-keyout", "key.pem",
-		"-out", "cert.pem", NULL };
-	static const char *const serve[] = { "openssl", "s_server", "-accept", "127.0.0.1:0", "-www", "-cert", "cert.pem",
-		"-key", "key.pem", NULL };
+	static const char *const make[] = {"openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+	    "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1", "-days",
+	    "2", "-keyout", "key.pem", "-out", "cert.pem", NULL};
+	static const char *const serve[] = {
+	    "openssl", "s_server", "-accept", "127.0.0.1:0", "-www", "-cert", "cert.pem", "-key", "key.pem", NULL};
 	char folder[] = "/tmp/test_http_client.XXXXXX", ca[64], key[64], url[64];
-	struct http_client_opts o = { .connections = 1, .connect_timeout_ms = LONG, .ca_file = ca };
+	struct http_client_opts o = {.connections = 1, .connect_timeout_ms = LONG, .ca_file = ca};
 	struct probe p;
 	int status, fds[2];
 	unsigned port;
@@ -760,20 +761,21 @@ test_limits(void **state)
 	peer_init(&peer, NULL);
 	probe_init(&p, 1);
 	begun = clock_mono_ms();
-	run(&p, peer.base, "/", (struct http_call_opts){ .body_fd = -1, .limit_ms = 30 });
+	run(&p, peer.base, "/", (struct http_call_opts){.body_fd = -1, .limit_ms = 30});
 	assert_int_equal(p.e, ERR_TIMEOUT);
 	assert_true(clock_mono_ms() - begun >= 30);
 	assert_string_equal(p.why, "not finished within 30 ms");
-	run(&p, peer.base, "/", (struct http_call_opts){ .body_fd = -1, .first_byte_ms = 30 });
+	run(&p, peer.base, "/", (struct http_call_opts){.body_fd = -1, .first_byte_ms = 30});
 	assert_int_equal(p.e, ERR_TIMEOUT);
 	assert_string_equal(p.why, "no response within 30 ms");
 	/* An upload that the peer reads to its end but never answers. */
-	run(&p, peer.base, "/", (struct http_call_opts){ .method = "PUT", .has_body = true, .body = "abc", .body_len = 3,
-	    .body_fd = -1, .first_byte_ms = 30 });
+	run(&p, peer.base, "/",
+	    (struct http_call_opts){
+		.method = "PUT", .has_body = true, .body = "abc", .body_len = 3, .body_fd = -1, .first_byte_ms = 30});
 	assert_int_equal(p.e, ERR_TIMEOUT);
 	/* A stall within the body. */
 	peer.reply = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf";
-	run(&p, peer.base, "/", (struct http_call_opts){ .body_fd = -1, .first_byte_ms = LONG, .stall_ms = 30 });
+	run(&p, peer.base, "/", (struct http_call_opts){.body_fd = -1, .first_byte_ms = LONG, .stall_ms = 30});
 	assert_int_equal(p.e, ERR_TIMEOUT);
 	assert_int_equal(p.status, 200);
 	assert_string_equal(p.why, "no byte went over for 30 ms");
@@ -791,7 +793,7 @@ test_paused_is_no_stall(void **state)
 	(void)state;
 	peer_init(&peer, OK_HI);
 	probe_init(&p, 1);
-	start(&p, peer.base, "/", (struct http_call_opts){ .body_fd = -1, .on_data = on_data, .stall_ms = 10 });
+	start(&p, peer.base, "/", (struct http_call_opts){.body_fd = -1, .on_data = on_data, .stall_ms = 10});
 	http_call_pause(p.call);
 	assert_false(loop_run_until(loop, &never, 60));
 	assert_int_equal(p.heads, 1);
@@ -816,7 +818,7 @@ test_connections_are_bounded(void **state)
 	peer_init(&peer, OK_HI);
 	probe_init(&first, 2);
 	for (int i = 0; i < 20; i++) {
-		p[i] = (struct probe){ .client = first.client };
+		p[i] = (struct probe){.client = first.client};
 		start(&p[i], peer.base, "/", NONE);
 	}
 	for (int i = 0; i < 20; i++) {
@@ -844,11 +846,11 @@ test_queue_moves_on(void **state)
 	for (int how = 0; how < 3; how++) {
 		peer.reply = NULL;
 		peer.requests = 0;
-		q = (struct probe){ .client = p.client };
-		start(&p, peer.base, "/1", (struct http_call_opts){ .body_fd = -1, .limit_ms = how == 0 ? 20 : 0 });
+		q = (struct probe){.client = p.client};
+		start(&p, peer.base, "/1", (struct http_call_opts){.body_fd = -1, .limit_ms = how == 0 ? 20 : 0});
 		while (peer.requests < 1)
 			loop_run_until(loop, &never, 1);
-		start(&q, peer.base, "/2", (struct http_call_opts){ .body_fd = -1, .first_byte_ms = LONG });
+		start(&q, peer.base, "/2", (struct http_call_opts){.body_fd = -1, .first_byte_ms = LONG});
 		loop_run_until(loop, &never, 0);
 		assert_int_equal(peer.requests, 1);
 		peer.reply = OK_HI;
@@ -876,9 +878,9 @@ test_queued_call_times_out(void **state)
 	(void)state;
 	peer_init(&peer, NULL);
 	probe_init(&p, 1);
-	q = (struct probe){ .client = p.client };
+	q = (struct probe){.client = p.client};
 	start(&p, peer.base, "/1", NONE);
-	start(&q, peer.base, "/2", (struct http_call_opts){ .body_fd = -1, .first_byte_ms = 1, .limit_ms = 40 });
+	start(&q, peer.base, "/2", (struct http_call_opts){.body_fd = -1, .first_byte_ms = 1, .limit_ms = 40});
 	assert_true(loop_run_until(loop, &q.done, LONG));
 	assert_int_equal(q.e, ERR_TIMEOUT);
 	assert_string_equal(q.why, "not finished within 40 ms");
@@ -899,7 +901,8 @@ test_answer_before_the_body_is_read(void **state)
 	peer_init(&peer, "HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno");
 	peer.only_head = true;
 	probe_init(&p, 1);
-	run(&p, peer.base, "/", (struct http_call_opts){ .method = "PUT", .has_body = true, .body_fd = fd, .body_len = n });
+	run(&p, peer.base, "/",
+	    (struct http_call_opts){.method = "PUT", .has_body = true, .body_fd = fd, .body_len = n});
 	assert_int_equal(p.e, ERR_OK);
 	assert_int_equal(p.status, 403);
 	assert_string_equal(str_z(&p.body), "no");
@@ -927,10 +930,10 @@ test_cancel_and_free_anywhere(void **state)
 			peer.reply = NULL;
 			peer.filler = 0;
 		}
-		q = (struct probe){ .client = p.client };
-		start(&p, peer.base, "/", (struct http_call_opts){ .body_fd = -1, .on_data = on_data,
-		    .limit_ms = how == 4 ? 1 : 0 });
-		start(&q, peer.base, "/", (struct http_call_opts){ .body_fd = -1, .on_data = how == 4 ? NULL : on_data });
+		q = (struct probe){.client = p.client};
+		start(&p, peer.base, "/",
+		    (struct http_call_opts){.body_fd = -1, .on_data = on_data, .limit_ms = how == 4 ? 1 : 0});
+		start(&q, peer.base, "/", (struct http_call_opts){.body_fd = -1, .on_data = how == 4 ? NULL : on_data});
 		if (how == 4)
 			assert_true(loop_run_until(loop, &p.done, LONG));
 		else if (how != 3)
@@ -992,23 +995,23 @@ int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_get),
-		cmocka_unit_test(test_methods),
-		cmocka_unit_test(test_default_headers_if_given),
-		cmocka_unit_test(test_file_body),
-		cmocka_unit_test(test_dead_kept_connection),
-		cmocka_unit_test(test_replies),
-		cmocka_unit_test(test_large_collected),
-		cmocka_unit_test(test_pause),
-		cmocka_unit_test(test_errors_before_sending),
-		cmocka_unit_test(test_tls),
-		cmocka_unit_test(test_limits),
-		cmocka_unit_test(test_paused_is_no_stall),
-		cmocka_unit_test(test_connections_are_bounded),
-		cmocka_unit_test(test_queue_moves_on),
-		cmocka_unit_test(test_queued_call_times_out),
-		cmocka_unit_test(test_answer_before_the_body_is_read),
-		cmocka_unit_test(test_cancel_and_free_anywhere),
+	    cmocka_unit_test(test_get),
+	    cmocka_unit_test(test_methods),
+	    cmocka_unit_test(test_default_headers_if_given),
+	    cmocka_unit_test(test_file_body),
+	    cmocka_unit_test(test_dead_kept_connection),
+	    cmocka_unit_test(test_replies),
+	    cmocka_unit_test(test_large_collected),
+	    cmocka_unit_test(test_pause),
+	    cmocka_unit_test(test_errors_before_sending),
+	    cmocka_unit_test(test_tls),
+	    cmocka_unit_test(test_limits),
+	    cmocka_unit_test(test_paused_is_no_stall),
+	    cmocka_unit_test(test_connections_are_bounded),
+	    cmocka_unit_test(test_queue_moves_on),
+	    cmocka_unit_test(test_queued_call_times_out),
+	    cmocka_unit_test(test_answer_before_the_body_is_read),
+	    cmocka_unit_test(test_cancel_and_free_anywhere),
 	};
 
 	return cmocka_run_group_tests(tests, group_setup, group_teardown);

@@ -129,7 +129,7 @@ count_runs_before(void *arg, int what)
 static void
 test_calls_do_not_starve_descriptors(void **state)
 {
-	struct again a = { .runs = 0 };
+	struct again a = {.runs = 0};
 	struct loop_fd f;
 	int sv[2];
 
@@ -272,7 +272,7 @@ on_fd(void *arg, int what)
 static void
 test_fd_level_triggered(void **state)
 {
-	struct watched w = { .reads = 0 };
+	struct watched w = {.reads = 0};
 	int sv[2];
 
 	(void)state;
@@ -284,7 +284,7 @@ test_fd_level_triggered(void **state)
 	assert_int_equal(write(sv[1], "x", 1), 1);
 	assert_true(loop_run_until(loop, &w.enough, 5000));
 	assert_int_equal(w.writes, 0);
-	w = (struct watched){ .f = w.f };
+	w = (struct watched){.f = w.f};
 	loop_fd_want(&w.f, LOOP_WRITE);
 	assert_true(loop_run_until(loop, &w.enough, 5000));
 	assert_int_equal(w.reads, 0);
@@ -297,7 +297,7 @@ test_fd_level_triggered(void **state)
 	assert_int_equal(dup2(sv[1], sv[0]), sv[0]);
 	loop_fd_init(&w.f, loop, sv[0], on_fd, &w);
 	loop_fd_want(&w.f, LOOP_WRITE);
-	w = (struct watched){ .f = w.f };
+	w = (struct watched){.f = w.f};
 	assert_true(loop_run_until(loop, &w.enough, 5000));
 	loop_fd_fini(&w.f);
 	close(sv[0]);
@@ -374,15 +374,15 @@ int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_timer, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_run_until_gives_up, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_stop, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_calls_do_not_starve_descriptors, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_calls, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_callback_frees_itself, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_fd_level_triggered, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_posts, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_signal, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_timer, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_run_until_gives_up, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_stop, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_calls_do_not_starve_descriptors, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_calls, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_callback_frees_itself, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_fd_level_triggered, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_posts, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_signal, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

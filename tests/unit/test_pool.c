@@ -179,7 +179,7 @@ test_submit_in_done(void **state)
 {
 	struct pool *p = pool_new(loop, 1);
 	bool all = false;
-	struct task t = { .all = &all };
+	struct task t = {.all = &all};
 
 	(void)state;
 	pool_submit(p, &t.job, work, submit_again, &t);
@@ -194,7 +194,7 @@ test_cancel(void **state)
 	struct pool *p = pool_new(loop, 1);
 	unsigned left = 4;
 	bool all = false;
-	struct task running = { .left = &left, .all = &all }, queued = running, kept = running, quiet = { .left = NULL },
+	struct task running = {.left = &left, .all = &all}, queued = running, kept = running, quiet = {.left = NULL},
 		    last = running;
 
 	(void)state;
@@ -227,7 +227,7 @@ test_work_sees_cancel(void **state)
 	struct pool *p = pool_new(loop, 1);
 	unsigned left = 1;
 	bool all = false;
-	struct task t = { .left = &left, .all = &all };
+	struct task t = {.left = &left, .all = &all};
 
 	(void)state;
 	pool_submit(p, &t.job, work_until_cancelled, done, &t);
@@ -305,12 +305,12 @@ int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_many, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_submit_in_done, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_cancel, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_work_sees_cancel, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_memory_goes_in_callbacks, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_free_waits_for_running_work, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_many, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_submit_in_done, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_cancel, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_work_sees_cancel, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_memory_goes_in_callbacks, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_free_waits_for_running_work, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

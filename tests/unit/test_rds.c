@@ -38,8 +38,8 @@ start_server(void)
 
 		dup2(null, 1);
 		dup2(null, 2);
-		execlp("redis-server", "redis-server", "--port", "0", "--unixsocket", sock, "--dir", folder, "--save", "",
-		    "--appendonly", "no", "--user", "worker", "on", ">secret", "~*", "+@all", (char *)NULL);
+		execlp("redis-server", "redis-server", "--port", "0", "--unixsocket", sock, "--dir", folder, "--save",
+		    "", "--appendonly", "no", "--user", "worker", "on", ">secret", "~*", "+@all", (char *)NULL);
 		_exit(127);
 	}
 }
@@ -94,7 +94,7 @@ on_reply(void *arg, enum err e, const struct redisReply *r)
 static void
 peer_start(struct peer *p, struct rds_opts o)
 {
-	*p = (struct peer){ .rds = NULL };
+	*p = (struct peer){.rds = NULL};
 	o.state = on_state;
 	o.arg = p;
 	if (o.timeout_ms == 0)
@@ -116,9 +116,9 @@ wait_reply(struct peer *p)
 	p->got = false;
 }
 
-#define CMD(p, ...) \
-	rds_command((p)->rds, 0, on_reply, (p), (struct rds_arg[]){ __VA_ARGS__ }, \
-	    sizeof((struct rds_arg[]){ __VA_ARGS__ }) / sizeof(struct rds_arg))
+#define CMD(p, ...)                                                                                                    \
+	rds_command((p)->rds, 0, on_reply, (p), (struct rds_arg[]){__VA_ARGS__},                                       \
+	    sizeof((struct rds_arg[]){__VA_ARGS__}) / sizeof(struct rds_arg))
 
 static void
 do_cmd(struct peer *p, const char *name)
@@ -133,7 +133,7 @@ test_commands(void **state)
 	struct peer p;
 
 	(void)state;
-	peer_start(&p, (struct rds_opts){ .address = address });
+	peer_start(&p, (struct rds_opts){.address = address});
 	assert_false(rds_up(p.rds));
 	assert_string_not_equal(rds_why(p.rds), "");
 	do_cmd(&p, "PING");
@@ -185,23 +185,23 @@ test_pipeline_and_cancel(void **state)
 	struct peer p;
 
 	(void)state;
-	peer_up(&p, (struct rds_opts){ .address = address, .db = 3 });
+	peer_up(&p, (struct rds_opts){.address = address, .db = 3});
 	for (int i = 0; i < 1000; i++) {
-		rows[i] = (struct row){ &p, i + 1 };
-		c[i] = rds_command(p.rds, 0, on_row, &rows[i], (struct rds_arg[]){ RDS_Z("INCR"), RDS_Z("n") }, 2);
+		rows[i] = (struct row){&p, i + 1};
+		c[i] = rds_command(p.rds, 0, on_row, &rows[i], (struct rds_arg[]){RDS_Z("INCR"), RDS_Z("n")}, 2);
 	}
 	for (int i = 0; i < 1000; i += 2)
 		rds_cancel(c[i]);
 	wait_reply(&p);
 	rds_free(&p.rds);
 	/* The database was selected, so elsewhere the key is not known. */
-	peer_up(&p, (struct rds_opts){ .address = address });
+	peer_up(&p, (struct rds_opts){.address = address});
 	CMD(&p, RDS_Z("EXISTS"), RDS_Z("n"));
 	wait_reply(&p);
 	assert_int_equal(p.number, 0);
 	/* A cancelled failure. */
 	rds_free(&p.rds);
-	peer_start(&p, (struct rds_opts){ .address = address });
+	peer_start(&p, (struct rds_opts){.address = address});
 	rds_cancel(CMD(&p, RDS_Z("PING")));
 	assert_true(loop_run_until(loop, &p.up, LONG));
 	assert_int_equal(p.calls, 0);
@@ -216,7 +216,7 @@ test_big_reply(void **state)
 	struct peer p;
 
 	(void)state;
-	peer_up(&p, (struct rds_opts){ .address = address });
+	peer_up(&p, (struct rds_opts){.address = address});
 	CMD(&p, RDS_Z("SET"), RDS_Z("big"), RDS_B(big, n));
 	CMD(&p, RDS_Z("GET"), RDS_Z("big"));
 	CMD(&p, RDS_Z("STRLEN"), RDS_Z("big"));
@@ -234,21 +234,21 @@ test_error_replies(void **state)
 		const char *text;
 		enum err e;
 	} rows[] = {
-		{ "LOADING Redis is loading", ERR_UNAVAIL },
-		{ "READONLY You can't write", ERR_UNAVAIL },
-		{ "BUSY running a script", ERR_UNAVAIL },
-		{ "MISCONF cannot persist", ERR_UNAVAIL },
-		{ "OOM command not allowed", ERR_UNAVAIL },
-		{ "BUSYGROUP exists", ERR_PROTO },
-		{ "NOGROUP none", ERR_PROTO },
-		{ "NOPERM no", ERR_PROTO },
-		{ "UNBLOCKED the stream key no longer exists", ERR_PROTO },
-		{ "WRONGTYPE no", ERR_PROTO },
+	    {"LOADING Redis is loading", ERR_UNAVAIL},
+	    {"READONLY You can't write", ERR_UNAVAIL},
+	    {"BUSY running a script", ERR_UNAVAIL},
+	    {"MISCONF cannot persist", ERR_UNAVAIL},
+	    {"OOM command not allowed", ERR_UNAVAIL},
+	    {"BUSYGROUP exists", ERR_PROTO},
+	    {"NOGROUP none", ERR_PROTO},
+	    {"NOPERM no", ERR_PROTO},
+	    {"UNBLOCKED the stream key no longer exists", ERR_PROTO},
+	    {"WRONGTYPE no", ERR_PROTO},
 	};
 	struct peer p;
 
 	(void)state;
-	peer_up(&p, (struct rds_opts){ .address = address });
+	peer_up(&p, (struct rds_opts){.address = address});
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		CMD(&p, RDS_Z("EVAL"), RDS_Z("return {err=ARGV[1]}"), RDS_Z("0"), RDS_Z(rows[i].text));
 		wait_reply(&p);
@@ -261,12 +261,12 @@ test_error_replies(void **state)
 static void
 test_script(void **state)
 {
-	struct rds_script s = { "sum", "return #KEYS * 100 + ARGV[1] + #ARGV[2]", "" };
-	struct rds_arg keys[] = { RDS_Z("a"), RDS_Z("b") }, args[] = { RDS_Z("7"), RDS_B("\0\r\n", 3) };
+	struct rds_script s = {"sum", "return #KEYS * 100 + ARGV[1] + #ARGV[2]", ""};
+	struct rds_arg keys[] = {RDS_Z("a"), RDS_Z("b")}, args[] = {RDS_Z("7"), RDS_B("\0\r\n", 3)};
 	struct peer p;
 
 	(void)state;
-	peer_up(&p, (struct rds_opts){ .address = address });
+	peer_up(&p, (struct rds_opts){.address = address});
 	for (int i = 0; i < 3; i++) {
 		if (i == 2) {
 			CMD(&p, RDS_Z("SCRIPT"), RDS_Z("FLUSH"));
@@ -284,7 +284,7 @@ test_script(void **state)
 	do_cmd(&p, "PING");
 	assert_string_equal(p.text, "PONG");
 	rds_free(&p.rds);
-	peer_start(&p, (struct rds_opts){ .address = address });
+	peer_start(&p, (struct rds_opts){.address = address});
 	rds_eval(p.rds, &s, on_reply, &p, NULL, 0, NULL, 0);
 	wait_reply(&p);
 	assert_int_equal(p.e, ERR_CONNECT);
@@ -298,12 +298,12 @@ test_auth(void **state)
 	struct peer p;
 
 	(void)state;
-	peer_up(&p, (struct rds_opts){ .address = address, .user = "worker", .password = "secret" });
+	peer_up(&p, (struct rds_opts){.address = address, .user = "worker", .password = "secret"});
 	CMD(&p, RDS_Z("ACL"), RDS_Z("WHOAMI"));
 	wait_reply(&p);
 	assert_string_equal(p.text, "worker");
 	rds_free(&p.rds);
-	peer_start(&p, (struct rds_opts){ .address = address, .user = "worker", .password = "wrong" });
+	peer_start(&p, (struct rds_opts){.address = address, .user = "worker", .password = "wrong"});
 	assert_false(loop_run_until(loop, &never, 30));
 	assert_int_equal(p.ups + p.downs, 0);
 	assert_non_null(strstr(rds_why(p.rds), "WRONGPASS"));
@@ -317,10 +317,10 @@ test_command_timeout_drops_the_connection(void **state)
 	uint64_t start;
 
 	(void)state;
-	peer_up(&p, (struct rds_opts){ .address = address });
+	peer_up(&p, (struct rds_opts){.address = address});
 	start = clock_mono_ms();
 	/* The late reply must not be taken for another command's. */
-	rds_command(p.rds, 30, on_reply, &p, (struct rds_arg[]){ RDS_Z("BLPOP"), RDS_Z("none"), RDS_Z("0.1") }, 3);
+	rds_command(p.rds, 30, on_reply, &p, (struct rds_arg[]){RDS_Z("BLPOP"), RDS_Z("none"), RDS_Z("0.1")}, 3);
 	wait_reply(&p);
 	assert_int_equal(p.e, ERR_TIMEOUT);
 	assert_true(clock_mono_ms() - start >= 30);
@@ -331,8 +331,8 @@ test_command_timeout_drops_the_connection(void **state)
 	assert_string_equal(p.text, "PONG");
 	/* A longer deadline than the connection's. */
 	rds_free(&p.rds);
-	peer_up(&p, (struct rds_opts){ .address = address, .timeout_ms = 50 });
-	rds_command(p.rds, LONG, on_reply, &p, (struct rds_arg[]){ RDS_Z("BLPOP"), RDS_Z("none"), RDS_Z("0.15") }, 3);
+	peer_up(&p, (struct rds_opts){.address = address, .timeout_ms = 50});
+	rds_command(p.rds, LONG, on_reply, &p, (struct rds_arg[]){RDS_Z("BLPOP"), RDS_Z("none"), RDS_Z("0.15")}, 3);
 	wait_reply(&p);
 	assert_int_equal(p.e, ERR_OK);
 	rds_free(&p.rds);
@@ -353,13 +353,13 @@ test_free_in_callback(void **state)
 	struct peer p;
 
 	(void)state;
-	peer_up(&p, (struct rds_opts){ .address = address });
-	rds_command(p.rds, 0, on_reply_free, &p, (struct rds_arg[]){ RDS_Z("PING") }, 1);
+	peer_up(&p, (struct rds_opts){.address = address});
+	rds_command(p.rds, 0, on_reply_free, &p, (struct rds_arg[]){RDS_Z("PING")}, 1);
 	CMD(&p, RDS_Z("PING"));
 	wait_reply(&p);
 	assert_int_equal(p.calls, 1);
-	peer_start(&p, (struct rds_opts){ .address = address });
-	rds_command(p.rds, 0, on_reply_free, &p, (struct rds_arg[]){ RDS_Z("PING") }, 1);
+	peer_start(&p, (struct rds_opts){.address = address});
+	rds_command(p.rds, 0, on_reply_free, &p, (struct rds_arg[]){RDS_Z("PING")}, 1);
 	CMD(&p, RDS_Z("PING"));
 	wait_reply(&p);
 	assert_int_equal(p.e, ERR_CONNECT);
@@ -390,22 +390,22 @@ on_reply_more(void *arg, enum err e, const struct redisReply *r)
 static void
 test_free_and_command_in_callbacks(void **state)
 {
-	struct peer p = { .rds = NULL };
-	struct rds_opts o = { .address = address, .timeout_ms = LONG, .state = on_state_free, .arg = &p };
+	struct peer p = {.rds = NULL};
+	struct rds_opts o = {.address = address, .timeout_ms = LONG, .state = on_state_free, .arg = &p};
 
 	(void)state;
 	p.rds = rds_new(loop, &o);
 	wait_reply(&p);
 	assert_null(p.rds);
 	/* In the answer to a success, and to a failure. */
-	peer_up(&p, (struct rds_opts){ .address = address });
-	rds_command(p.rds, 0, on_reply_more, &p, (struct rds_arg[]){ RDS_Z("PING") }, 1);
+	peer_up(&p, (struct rds_opts){.address = address});
+	rds_command(p.rds, 0, on_reply_more, &p, (struct rds_arg[]){RDS_Z("PING")}, 1);
 	wait_reply(&p);
 	assert_int_equal(p.calls, 2);
 	assert_int_equal(p.e, ERR_OK);
 	rds_free(&p.rds);
-	peer_start(&p, (struct rds_opts){ .address = address });
-	rds_command(p.rds, 0, on_reply_more, &p, (struct rds_arg[]){ RDS_Z("PING") }, 1);
+	peer_start(&p, (struct rds_opts){.address = address});
+	rds_command(p.rds, 0, on_reply_more, &p, (struct rds_arg[]){RDS_Z("PING")}, 1);
 	wait_reply(&p);
 	assert_int_equal(p.calls, 2);
 	assert_int_equal(p.e, ERR_CONNECT);
@@ -416,13 +416,13 @@ test_free_and_command_in_callbacks(void **state)
 static void
 test_deadlines_are_each_ones_own(void **state)
 {
-	struct peer p, first = { .rds = NULL }, last = { .rds = NULL };
+	struct peer p, first = {.rds = NULL}, last = {.rds = NULL};
 
 	(void)state;
-	peer_up(&p, (struct rds_opts){ .address = address });
-	rds_command(p.rds, LONG, on_reply, &first, (struct rds_arg[]){ RDS_Z("BLPOP"), RDS_Z("none"), RDS_Z("0") }, 3);
-	rds_command(p.rds, 20, on_reply, &p, (struct rds_arg[]){ RDS_Z("PING") }, 1);
-	rds_command(p.rds, LONG, on_reply, &last, (struct rds_arg[]){ RDS_Z("PING") }, 1);
+	peer_up(&p, (struct rds_opts){.address = address});
+	rds_command(p.rds, LONG, on_reply, &first, (struct rds_arg[]){RDS_Z("BLPOP"), RDS_Z("none"), RDS_Z("0")}, 3);
+	rds_command(p.rds, 20, on_reply, &p, (struct rds_arg[]){RDS_Z("PING")}, 1);
+	rds_command(p.rds, LONG, on_reply, &last, (struct rds_arg[]){RDS_Z("PING")}, 1);
 	assert_true(loop_run_until(loop, &last.got, LONG));
 	assert_int_equal(first.e, ERR_CLOSED);
 	assert_int_equal(p.e, ERR_TIMEOUT);
@@ -430,7 +430,8 @@ test_deadlines_are_each_ones_own(void **state)
 	assert_int_equal(p.downs, 1);
 	/* A cancelled command's reply that does not come ends the connection too. */
 	assert_true(loop_run_until(loop, &p.up, LONG));
-	rds_cancel(rds_command(p.rds, 20, on_reply, &p, (struct rds_arg[]){ RDS_Z("BLPOP"), RDS_Z("none"), RDS_Z("0") }, 3));
+	rds_cancel(
+	    rds_command(p.rds, 20, on_reply, &p, (struct rds_arg[]){RDS_Z("BLPOP"), RDS_Z("none"), RDS_Z("0")}, 3));
 	p.calls = 0;
 	assert_true(loop_run_until(loop, &p.down, LONG));
 	assert_int_equal(p.calls, 0);
@@ -443,7 +444,7 @@ test_server_comes_back(void **state)
 	struct peer p;
 
 	(void)state;
-	peer_up(&p, (struct rds_opts){ .address = address });
+	peer_up(&p, (struct rds_opts){.address = address});
 	CMD(&p, RDS_Z("BLPOP"), RDS_Z("none"), RDS_Z("0"));
 	stop_server();
 	wait_reply(&p);
@@ -509,7 +510,7 @@ script_start(struct script *s, const char *bytes, char text[128])
 	struct addr a;
 	struct errbuf eb;
 
-	*s = (struct script){ .cfd = -1, .bytes = bytes };
+	*s = (struct script){.cfd = -1, .bytes = bytes};
 	assert_int_equal(addr_parse(&a, "127.0.0.1:0", &eb), ERR_OK);
 	assert_int_equal(addr_listen(&a, 5, 0, &s->lfd, &eb), ERR_OK);
 	a.len = sizeof a.ss;
@@ -533,10 +534,10 @@ test_bad_peers(void **state)
 	static const struct {
 		const char *bytes, *why;
 	} rows[] = {
-		{ "HTTP/1.1 400 Bad Request\r\n\r\n", "malformed reply" },
-		{ "+OK\r\n+OK\r\n", "without a command" },
-		{ "-NOAUTH Authentication required.\r\n", "NOAUTH" },
-		{ NULL, "no reply in time" },
+	    {"HTTP/1.1 400 Bad Request\r\n\r\n", "malformed reply"},
+	    {"+OK\r\n+OK\r\n", "without a command"},
+	    {"-NOAUTH Authentication required.\r\n", "NOAUTH"},
+	    {NULL, "no reply in time"},
 	};
 	bool never = false;
 
@@ -547,7 +548,7 @@ test_bad_peers(void **state)
 		char text[128];
 
 		script_start(&s, rows[i].bytes, text);
-		peer_start(&p, (struct rds_opts){ .address = text, .timeout_ms = 20 });
+		peer_start(&p, (struct rds_opts){.address = text, .timeout_ms = 20});
 		for (int k = 0; k < 100 && strstr(rds_why(p.rds), rows[i].why) == NULL; k++)
 			loop_run_until(loop, &never, 5);
 		assert_non_null(strstr(rds_why(p.rds), rows[i].why));
@@ -569,12 +570,12 @@ test_nobody_listens(void **state)
 
 	(void)state;
 	snprintf(none, sizeof none, "unix:%s/none", folder);
-	peer_start(&p, (struct rds_opts){ .address = none });
+	peer_start(&p, (struct rds_opts){.address = none});
 	assert_false(loop_run_until(loop, &never, 20));
 	assert_non_null(strstr(rds_why(p.rds), "No such file"));
 	assert_int_equal(p.ups + p.downs, 0);
 	rds_free(&p.rds);
-	peer_start(&p, (struct rds_opts){ .address = "nonsense" });
+	peer_start(&p, (struct rds_opts){.address = "nonsense"});
 	assert_false(loop_run_until(loop, &never, 20));
 	assert_non_null(strstr(rds_why(p.rds), "nonsense"));
 	rds_free(&p.rds);
@@ -611,19 +612,19 @@ int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_commands),
-		cmocka_unit_test(test_pipeline_and_cancel),
-		cmocka_unit_test(test_big_reply),
-		cmocka_unit_test(test_error_replies),
-		cmocka_unit_test(test_script),
-		cmocka_unit_test(test_auth),
-		cmocka_unit_test(test_command_timeout_drops_the_connection),
-		cmocka_unit_test(test_free_in_callback),
-		cmocka_unit_test(test_free_and_command_in_callbacks),
-		cmocka_unit_test(test_deadlines_are_each_ones_own),
-		cmocka_unit_test(test_server_comes_back),
-		cmocka_unit_test(test_bad_peers),
-		cmocka_unit_test(test_nobody_listens),
+	    cmocka_unit_test(test_commands),
+	    cmocka_unit_test(test_pipeline_and_cancel),
+	    cmocka_unit_test(test_big_reply),
+	    cmocka_unit_test(test_error_replies),
+	    cmocka_unit_test(test_script),
+	    cmocka_unit_test(test_auth),
+	    cmocka_unit_test(test_command_timeout_drops_the_connection),
+	    cmocka_unit_test(test_free_in_callback),
+	    cmocka_unit_test(test_free_and_command_in_callbacks),
+	    cmocka_unit_test(test_deadlines_are_each_ones_own),
+	    cmocka_unit_test(test_server_comes_back),
+	    cmocka_unit_test(test_bad_peers),
+	    cmocka_unit_test(test_nobody_listens),
 	};
 
 	return cmocka_run_group_tests(tests, group_setup, group_teardown);
