@@ -40,6 +40,7 @@ struct mp {
 	unsigned nparts, next, stored;	/* next: to be hashed; stored: how many R2 has */
 	uint8_t want_md5[16];
 	uint8_t (*md5)[16];		/* of each part */
+	char **tags;			/* what R2 calls each part: usually its MD5, but it need not be */
 	char *upload_id;		/* NULL: none yet, or aborted */
 	struct r2_req *ctl;		/* create, complete or abort */
 	struct store_op *head;		/* the fence */
@@ -77,6 +78,9 @@ mp_free(void *arg)
 	mem_free(m->fence_etag);
 	mem_free(m->upload_id);
 	mem_free(m->md5);
+	for (unsigned i = 0; i < m->nparts; i++)
+		mem_free(m->tags[i]);
+	mem_free(m->tags);
 	str_fini(&m->xml);
 	mem_free(m);
 }
@@ -216,9 +220,9 @@ mp_complete(struct mp *m)
 
 	str_addz(&m->xml, "<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">");
 	for (unsigned i = 0; i < m->nparts; i++) {
-		str_printf(&m->xml, "<Part><PartNumber>%u</PartNumber><ETag>&quot;", i + 1);
-		str_add_hex(&m->xml, m->md5[i], sizeof(m->md5[i]));
-		str_addz(&m->xml, "&quot;</ETag></Part>");
+		str_printf(&m->xml, "<Part><PartNumber>%u</PartNumber><ETag>", i + 1);
+		s3xml_escape(&m->xml, m->tags[i], strlen(m->tags[i]));
+		str_addz(&m->xml, "</ETag></Part>");
 	}
 	str_addz(&m->xml, "</CompleteMultipartUpload>");
 	digest_md5(m->xml.p, m->xml.len, md5);
@@ -245,23 +249,31 @@ on_fence(void *arg, enum err e, const struct store_meta *meta)
 
 /* ---- parts ---- */
 
+/* Keeps what R2 calls the part. It has checked the digests that came with it; a name that is an MD5 must be the right one. */
+static enum err
+keep_tag(struct mp *m, unsigned part, const char *tag)
+{
+	uint8_t md5[16];
+	char etag[80];
+	size_t n;
+
+	if (tag == NULL || *tag == '\0')
+		return ERR_PROTO;
+	s3xml_etag(etag, tag, strlen(tag));
+	if (strlen(etag) == 32 && str_unhex(etag, 32, md5, sizeof(md5), &n) && memcmp(md5, m->md5[part], sizeof(md5)) != 0)
+		return ERR_BADDIGEST;
+	m->tags[part] = mem_strdup(tag);
+	return ERR_OK;
+}
+
 static void
 on_part(void *arg, enum err e)
 {
 	struct flight *f = arg;
 	struct mp *m = f->mp;
-	const char *z = e == ERR_OK ? r2_req_answer(f->q, "etag") : NULL;
-	struct str hex = STR_INIT;
-	char etag[80] = "";
 
-	if (e == ERR_OK) {
-		if (z != NULL)
-			s3xml_etag(etag, z, strlen(z));
-		str_add_hex(&hex, m->md5[f->part], sizeof(m->md5[0]));
-		if (strcmp(etag, str_z(&hex)) != 0)
-			e = ERR_BADDIGEST;
-		str_fini(&hex);
-	}
+	if (e == ERR_OK)
+		e = keep_tag(m, f->part, r2_req_answer(f->q, "etag"));
 	if (e != ERR_OK) {
 		mp_fail(m, e);
 		return;
@@ -420,6 +432,7 @@ r2_put_multipart(struct r2 *r2, const struct store_put *p, store_done *done, voi
 		m->part_size = (least + MIB - 1) / MIB * MIB;
 	m->nparts = (unsigned)((p->size + m->part_size - 1) / m->part_size);
 	m->md5 = mem_calloc(m->nparts, sizeof(m->md5[0]));
+	m->tags = mem_calloc(m->nparts, sizeof(m->tags[0]));
 	m->whole = digest_new(DIGEST_MD5);
 	memcpy(m->want_md5, p->md5, sizeof(m->want_md5));
 	for (unsigned i = 0; i < FLIGHTS; i++)

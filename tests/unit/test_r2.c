@@ -17,7 +17,10 @@
 
 #define Z(z) (z), strlen(z)
 #define ERRDOC(code) "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>" code "</Code><Message>said so</Message></Error>"
-#define SCRIPT(...) static const struct peer_rule rules[] = {__VA_ARGS__}; peer_script(peer, rules, sizeof(rules) / sizeof(rules[0]))
+#define SCRIPT(...) do { \
+	static const struct peer_rule rules[] = {__VA_ARGS__}; \
+	peer_script(peer, rules, sizeof(rules) / sizeof(rules[0])); \
+} while (0)
 #define EMPTY_LIST "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
 
 static struct loop *loop;
@@ -615,8 +618,7 @@ test_multipart(void **state)
 
 	(void)state;
 	SCRIPT({.match = "?uploads=", .status = 200, .body = CREATED}, {.match = "partNumber=", .status = 200, .etag = true},
-	    {.match = "POST ", .status = 200, .body = complete_doc}, {.match = "HEAD ", .status = 404, .times = 1},
-	    {.match = "HEAD ", .status = 200, .headers = "Content-Length: 1\r\nETag: \"old\"\r\n"});
+	    {.match = "POST ", .status = 200, .body = complete_doc});
 	assert_int_equal(put_big(&p), ERR_OK);
 	assert_int_equal(strlen(out.etag), 34);
 	assert_int_equal(peer_count(peer, "partNumber=", NULL), 3);
@@ -627,7 +629,29 @@ test_multipart(void **state)
 	assert_int_equal(peer_count(peer, "POST /a/path/buck-et/big%20file?" ID, &seen), 1);
 	assert_non_null(strstr(seen.body, "<PartNumber>3</PartNumber>"));
 	assert_int_equal(peer_count(peer, "DELETE ", NULL), 0);
-	/* fences are looked at right before completion */
+	assert_int_equal(close(fd), 0);
+
+	/* a part may be called anything */
+	fd = big_file(&p, "opaque");
+	SCRIPT({.match = "?uploads=", .status = 200, .body = CREATED}, {.match = "partNumber=2", .status = 200, .headers = "ETag: \"a<&b\"\r\n"},
+	    {.match = "partNumber=", .status = 200, .etag = true}, {.match = "POST ", .status = 200, .body = complete_doc});
+	assert_int_equal(put_big(&p), ERR_OK);
+	assert_int_equal(peer_count(peer, "POST /a/path/buck-et/opaque?" ID, &seen), 1);
+	assert_non_null(strstr(seen.body, "<PartNumber>2</PartNumber><ETag>&quot;a&lt;&amp;b&quot;</ETag>"));
+	assert_int_equal(close(fd), 0);
+}
+
+static void
+test_multipart_fence(void **state)
+{
+	struct store_put p;
+	int fd = big_file(&p, "big file");
+
+	(void)state;
+	SCRIPT({.match = "?uploads=", .status = 200, .body = CREATED}, {.match = "partNumber=", .status = 200, .etag = true},
+	    {.match = "POST ", .status = 200, .body = complete_doc}, {.match = "HEAD ", .status = 404, .times = 1},
+	    {.match = "HEAD ", .status = 200, .headers = "Content-Length: 1\r\nETag: \"old\"\r\n"});
+	/* looked at right before completion */
 	p.fence.if_absent = true;
 	assert_int_equal(put_big(&p), ERR_OK);
 	assert_int_equal(peer_count(peer, "HEAD ", NULL), 1);
@@ -651,7 +675,8 @@ test_multipart_errors(void **state)
 	    {{.match = "?uploads=", .status = 503, .body = ERRDOC("ServiceUnavailable")}, NULL, ERR_UNAVAIL, 0},
 	    {{.match = "?uploads=", .status = 200, .body = "<html/>"}, NULL, ERR_PROTO, 0},
 	    {{.match = "partNumber=2", .status = 500, .body = ERRDOC("InternalError")}, NULL, ERR_UNAVAIL, 1},
-	    {{.match = "partNumber=2", .status = 200, .headers = "ETag: \"00\"\r\n"}, NULL, ERR_BADDIGEST, 1},
+	    {{.match = "partNumber=2", .status = 200, .headers = "ETag: \"00000000000000000000000000000000\"\r\n"}, NULL, ERR_BADDIGEST, 1},
+	    {{.match = "partNumber=2", .status = 200}, NULL, ERR_PROTO, 1},
 	    {{.match = "partNumber=3", .status = 404, .body = ERRDOC("NoSuchUpload")}, NULL, ERR_CLOSED, 1},
 	    /* the trap: 200, and yet an error */
 	    {{.match = "POST /a/path/buck-et/big?" ID, .status = 200, .body = ERRDOC("InternalError")}, NULL, ERR_UNAVAIL, 1},
@@ -756,7 +781,7 @@ main(void)
 {
 #define ROW(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {ROW(test_put), ROW(test_put_errors), ROW(test_head), ROW(test_head_missing), ROW(test_clock),
-	    ROW(test_get), ROW(test_delete), ROW(test_list), ROW(test_probe), ROW(test_abort_uploads), ROW(test_multipart),
+	    ROW(test_get), ROW(test_delete), ROW(test_list), ROW(test_probe), ROW(test_abort_uploads), ROW(test_multipart), ROW(test_multipart_fence),
 	    ROW(test_multipart_errors), ROW(test_multipart_changed), ROW(test_cancel)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
