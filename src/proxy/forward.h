@@ -1,0 +1,33 @@
+/*
+ * forward: the heads that cross the proxy. Pure: a parsed head goes in, a re-serialised one comes out; nothing is copied
+ * through that was not parsed. Header names keep their case, order and repetition.
+ *
+ * From the client is dropped: what is hop-by-hop (RFC 9110 7.6.1) or named in Connection, Expect (answered by us), names
+ * with '_' (a WSGI application cannot tell them from '-'), X-Accel-*, X-Sendfile*, X-Shim-*. X-Forwarded-For is appended to;
+ * X-Forwarded-Proto, -Host, X-Real-IP and Forwarded are replaced unless the peer is one of proxy.trusted-proxies.
+ * From the upstream is dropped: what is hop-by-hop, and X-Accel-*, X-Sendfile* unless the peer is a trusted proxy, for whom the
+ * application means them. X-Shim-* always.
+ */
+#ifndef PROXY_FORWARD_H
+#define PROXY_FORWARD_H
+
+#include <stdbool.h>
+
+#include "base/conf.h"
+#include "base/str.h"
+#include "io/http1.h"
+
+/* proxy.trusted-proxies, parsed. */
+struct forward_trust;
+/* An entry that is no network is left out and named in eb (ERR_SYNTAX; the rest is usable). */
+enum err forward_trust_new(struct forward_trust **t, const struct conf *c, struct errbuf *eb) ERR_MUST_CHECK;
+void forward_trust_free(struct forward_trust **t);
+/* peer: an address without port, or "unix:". */
+bool forward_trusted(const struct forward_trust *t, const char *peer);
+
+/* The head for the upstream, complete. Bodies of unknown length are sent chunked. */
+void forward_request(struct str *out, const struct http1_head *h, const char *peer, bool trusted);
+/* The head for the client: as http_conn_start takes it, without framing. */
+void forward_response(struct str *out, const struct http1_head *h, bool trusted);
+
+#endif

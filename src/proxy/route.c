@@ -1,0 +1,206 @@
+#include "proxy/route.h"
+
+#include <string.h>
+
+#include "base/keypath.h"
+
+const char *
+route_name(enum route_what w)
+{
+	switch (w) {
+	case ROUTE_REFUSE:
+		return "refuse";
+	case ROUTE_PASS:
+		return "pass";
+	case ROUTE_READ:
+		return "read";
+	case ROUTE_WRITE:
+		return "write";
+	case ROUTE_STORE:
+		return "store";
+	case ROUTE_REMOVE:
+		return "remove";
+	}
+	return "?";
+}
+
+void
+route_init(struct route *r)
+{
+	memset(r, 0, sizeof *r);
+}
+
+void
+route_fini(struct route *r)
+{
+	str_fini(&r->path);
+}
+
+static bool
+is(const struct http1_head *h, const char *method)
+{
+	return str_slice_eq(h->method.p, h->method.n, method);
+}
+
+/* RFC 9110 9.2.1, RFC 4918, RFC 5323: methods that store nothing. All others, unknown ones too, may. */
+static bool
+is_safe(const struct http1_head *h)
+{
+	static const char *const safe[] = { "GET", "HEAD", "OPTIONS", "TRACE", "PROPFIND", "REPORT", "SEARCH" };
+	size_t i;
+
+	for (i = 0; i < sizeof safe / sizeof safe[0]; i++)
+		if (is(h, safe[i]))
+			return true;
+	return false;
+}
+
+static void
+refuse(struct route *r, int status, const char *why)
+{
+	r->what = ROUTE_REFUSE;
+	r->status = status;
+	r->why = why;
+}
+
+/* A write whose keys the app chooses, if it is on an upload path. */
+static void
+pass_or_upload(struct route *r, const struct http1_head *h, bool upload)
+{
+	r->what = !is_safe(h) && upload ? ROUTE_WRITE : ROUTE_PASS;
+}
+
+/* A name that is not a key of ours: odd targets keep their bytes and go to who understands them. */
+static void
+decide_odd(struct route *r, const struct http1_head *h, const struct conf *c, enum phase phase)
+{
+	if (c->odd_targets == CONF_ODD_REFUSE) {
+		refuse(r, 400, "odd request target");
+		return;
+	}
+	/* Where it ends up is the app's business, so any upload path may be meant. */
+	pass_or_upload(r, h, phase != PHASE_PASSTHROUGH && c->uploads.n > 0);
+}
+
+static void
+set_key(struct route *r, const char *key, size_t klen)
+{
+	r->key = key;
+	r->klen = klen;
+}
+
+/* PUT and DELETE on a media URL, by who carries them out. False: none of ours. */
+static bool
+decide_write(struct route *r, const struct http1_head *h, const char *key, size_t klen)
+{
+	bool put = is(h, "PUT"), del = is(h, "DELETE");
+
+	if (r->prefix->writes == CONF_WRITES_UPSTREAM) {
+		if (is_safe(h))
+			return false;
+		r->what = ROUTE_WRITE;
+		/* MOVE, COPY and the like touch a second name: the watcher hears of both. */
+		if (put || del || is(h, "PATCH"))
+			set_key(r, key, klen);
+		r->op = del ? MARK_DELETE : MARK_PUT;
+		return true;
+	}
+	if (r->prefix->writes == CONF_WRITES_DISK && (put || del)) {
+		r->what = put ? ROUTE_STORE : ROUTE_REMOVE;
+		set_key(r, key, klen);
+		return true;
+	}
+	return false;
+}
+
+static void
+decide_media(struct route *r, const struct http1_head *h, const struct conf *c, const char *key, size_t klen)
+{
+	bool upload = conf_is_upload(c, r->path.p, r->path.len);
+	enum keypath_fault fault = keypath_check(key, klen);
+
+	r->prefix = conf_prefix_for(c, r->path.p, r->path.len);
+	if (fault == KEYPATH_OURS) {
+		refuse(r, 404, "no such file");
+		return;
+	}
+	if (r->prefix != NULL && r->prefix->class == CONF_CLASS_DENY) {
+		refuse(r, 403, "forbidden");
+		return;
+	}
+	/* A folder is nothing that we could serve. */
+	if (r->prefix == NULL || !keypath_servable(fault)) {
+		pass_or_upload(r, h, upload);
+		return;
+	}
+	if (decide_write(r, h, key, klen))
+		return;
+	if (r->prefix->class == CONF_CLASS_PUBLIC && c->source == CONF_SOURCE_DISK && (is(h, "GET") || is(h, "HEAD"))) {
+		r->what = ROUTE_READ;
+		set_key(r, key, klen);
+		return;
+	}
+	pass_or_upload(r, h, upload);
+}
+
+void
+route_decide(struct route *r, const struct http1_head *h, const struct conf *c, enum phase phase)
+{
+	enum keypath_class kind;
+	const char *key;
+	size_t klen = 0;
+
+	r->what = ROUTE_PASS;
+	if (is(h, "CONNECT")) {
+		refuse(r, 405, "CONNECT is not for a reverse proxy");
+		return;
+	}
+	if (h->path.n == 0 || h->path.p[0] != '/')
+		return;		/* OPTIONS * */
+	kind = keypath_from_target(h->path.p, h->path.n, &r->path);
+	if (kind == KEYPATH_BAD) {
+		refuse(r, 400, "malformed request target");
+		return;
+	}
+	if (kind == KEYPATH_ODD) {
+		decide_odd(r, h, c, phase);
+		return;
+	}
+	if (phase == PHASE_PASSTHROUGH)
+		return;
+	key = conf_key_of(c, r->path.p, r->path.len, &klen);
+	if (key != NULL)
+		decide_media(r, h, c, key, klen);
+	else
+		pass_or_upload(r, h, conf_is_upload(c, r->path.p, r->path.len));
+}
+
+void
+route_read_plan(struct route_plan *p, const struct conf *c, enum phase phase, const char *key, size_t klen, const struct mark *mark,
+    bool uncertain)
+{
+	const struct phase_row *row = phase_row(phase);
+	bool r2 = row->read == PHASE_FROM_R2;
+
+	*p = (struct route_plan){ .order = ROUTE_DISK };
+	if (keypath_check(key, klen) != KEYPATH_OK)
+		return;
+	if (mark != NULL) {
+		/* The side whose write was confirmed last, and never the other. */
+		p->order = mark->side == MARK_R2 ? ROUTE_R2 : ROUTE_DISK;
+		return;
+	}
+	if (row->read == PHASE_FROM_CANARY)
+		r2 = phase_canary(key, klen, (unsigned)c->canary);
+	else if (row->read != PHASE_FROM_R2)
+		return;
+	if (row->miss == PHASE_MISS_NONE) {
+		p->order = r2 ? ROUTE_R2 : ROUTE_DISK;
+		return;
+	}
+	p->violation = row->miss == PHASE_MISS_VIOLATION;
+	if (uncertain)
+		p->order = ROUTE_DISK_CAUTIOUS;
+	else
+		p->order = r2 ? ROUTE_R2_DISK : ROUTE_DISK_R2;
+}

@@ -1,0 +1,59 @@
+/*
+ * route: what is to be done with a request. Pure: method, target, the configuration's snapshot and the phase go in, a plan
+ * comes out. It reads no clock, opens no file and asks no one; whether a key is dirty is told to route_read_plan.
+ */
+#ifndef PROXY_ROUTE_H
+#define PROXY_ROUTE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/conf.h"
+#include "base/str.h"
+#include "coord/marks.h"
+#include "coord/phase.h"
+#include "io/http1.h"
+
+enum route_what {
+	ROUTE_REFUSE,	/* answered by us at once with `status` */
+	ROUTE_PASS,	/* to the upstream, as it came */
+	ROUTE_READ,	/* public media: served from the disk or R2 */
+	ROUTE_WRITE,	/* to the upstream between an intent and the finish of the write */
+	ROUTE_STORE,	/* writes = disk: the body becomes the file */
+	ROUTE_REMOVE	/* writes = disk: the file is unlinked */
+};
+/* A word for the access log and the metrics. */
+const char *route_name(enum route_what w);
+
+struct route {
+	enum route_what what;
+	int status;			/* ROUTE_REFUSE */
+	const char *why;		/* ROUTE_REFUSE: a line for the client; static */
+	const struct conf_prefix *prefix;	/* of the snapshot; NULL: none */
+	struct str path;		/* the decoded path, owner of key */
+	const char *key;		/* READ, STORE, REMOVE, and WRITE where the URL names it; else NULL */
+	size_t klen;
+	enum mark_op op;		/* WRITE with a key */
+};
+void route_init(struct route *r);
+void route_fini(struct route *r);
+
+void route_decide(struct route *r, const struct http1_head *h, const struct conf *c, enum phase phase);
+
+/* In which order a public key's sides are asked. */
+enum route_order {
+	ROUTE_DISK,		/* the disk, finally */
+	ROUTE_DISK_CAUTIOUS,	/* the disk; R2 only if the disk cannot say: absence there is final */
+	ROUTE_DISK_R2,		/* the disk, then R2 */
+	ROUTE_R2_DISK,		/* R2, then the disk */
+	ROUTE_R2		/* R2, finally */
+};
+struct route_plan {
+	enum route_order order;
+	bool violation;		/* a fallback counts against the phase */
+};
+/* mark: what is known of the key, NULL: clean. uncertain: our knowledge of marks may be behind. */
+void route_read_plan(struct route_plan *p, const struct conf *c, enum phase phase, const char *key, size_t klen, const struct mark *mark,
+    bool uncertain);
+
+#endif

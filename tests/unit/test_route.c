@@ -1,0 +1,186 @@
+#include "proxy/route.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "unit.h"
+
+static char *uploads[] = { (char *)(uintptr_t) "/upload/" };
+static struct conf_prefix prefixes[] = {
+	{ .url = (char *)(uintptr_t) "/media/disk/", .url_len = 12, .class = CONF_CLASS_PUBLIC, .writes = CONF_WRITES_DISK },
+	{ .url = (char *)(uintptr_t) "/media/deny/", .url_len = 12, .class = CONF_CLASS_DENY },
+	{ .url = (char *)(uintptr_t) "/media/auth/", .url_len = 12, .class = CONF_CLASS_AUTHORIZED },
+	{ .url = (char *)(uintptr_t) "/media/pass/", .url_len = 12, .class = CONF_CLASS_UPSTREAM },
+	{ .url = (char *)(uintptr_t) "/media/dav/", .url_len = 11, .class = CONF_CLASS_PUBLIC, .writes = CONF_WRITES_UPSTREAM },
+	{ .url = (char *)(uintptr_t) "/media/", .url_len = 7, .class = CONF_CLASS_PUBLIC },
+};
+static struct conf conf = {
+	.media_url = (char *)(uintptr_t) "/media/",
+	.uploads = { uploads, 1 },
+	.prefixes = prefixes,
+	.nprefixes = 6,
+	.canary = 100,
+};
+
+static void
+check(const char *method, const char *target, enum phase phase, enum route_what what, const char *key)
+{
+	static const struct http1_limits lim = { 8192, 4096, 64 };
+	struct http1_head h;
+	enum http1_bad bad;
+	struct route r;
+	size_t scan = 0, used;
+	char text[4096];
+
+	snprintf(text, sizeof text, "%s %s HTTP/1.1\r\nHost: x\r\n\r\n", method, target);
+	assert_int_equal(http1_parse_request(&h, text, strlen(text), &lim, &scan, &used, &bad), HTTP1_DONE);
+	route_init(&r);
+	route_decide(&r, &h, &conf, phase);
+	if (r.what != what)
+		fail_msg("%s %s in %s: %s, expected %s", method, target, phase_row(phase)->name, route_name(r.what), route_name(what));
+	if (key == NULL && r.key != NULL)
+		fail_msg("%s %s: key %.*s, expected none", method, target, (int)r.klen, r.key);
+	if (key != NULL && (r.key == NULL || !str_slice_eq(r.key, r.klen, key)))
+		fail_msg("%s %s: expected key %s", method, target, key);
+	route_fini(&r);
+}
+
+static void
+test_passthrough_touches_nothing(void **state)
+{
+	static const char *const methods[] = { "GET", "HEAD", "POST", "PUT", "DELETE", "MKCOL", "OPTIONS" };
+	static const char *const targets[] = { "/", "/media/a.jpg", "/media/deny/a", "/media/disk/a", "/upload/", "/media/../x", "/%2e%2e/x" };
+	size_t i, j;
+
+	(void)state;
+	for (i = 0; i < sizeof methods / sizeof methods[0]; i++)
+		for (j = 0; j < sizeof targets / sizeof targets[0]; j++)
+			check(methods[i], targets[j], PHASE_PASSTHROUGH, ROUTE_PASS, NULL);
+}
+
+static void
+test_media(void **state)
+{
+	static const struct {
+		const char *method, *target;
+		enum route_what what;
+		const char *key;
+	} rows[] = {
+		{ "GET", "/media/a.jpg", ROUTE_READ, "a.jpg" },
+		{ "HEAD", "/media/a.jpg?v=1", ROUTE_READ, "a.jpg" },
+		{ "GET", "/media/b/c%20d.jpg", ROUTE_READ, "b/c d.jpg" },
+		{ "GET", "/media/caf%C3%A9.txt", ROUTE_READ, "caf\xc3\xa9.txt" },
+		{ "GET", "/media/p%252Fq.txt", ROUTE_READ, "p%2Fq.txt" },
+		{ "GET", "http://x/media/a.jpg", ROUTE_READ, "a.jpg" },
+		{ "GET", "/media/", ROUTE_PASS, NULL },
+		{ "GET", "/media/b/", ROUTE_PASS, NULL },
+		{ "GET", "/mediaa.jpg", ROUTE_PASS, NULL },
+		{ "GET", "/", ROUTE_PASS, NULL },
+		{ "OPTIONS", "/media/a.jpg", ROUTE_PASS, NULL },
+		{ "PROPFIND", "/media/dav/a", ROUTE_PASS, NULL },
+		{ "GET", "/media/.r2shim-root", ROUTE_REFUSE, NULL },
+		{ "PUT", "/media/disk/.r2shim-tmp-1", ROUTE_REFUSE, NULL },
+		{ "GET", "/media/deny/a", ROUTE_REFUSE, NULL },
+		{ "PUT", "/media/deny/a", ROUTE_REFUSE, NULL },
+		{ "GET", "/media/auth/a", ROUTE_PASS, NULL },
+		{ "GET", "/media/pass/a", ROUTE_PASS, NULL },
+		/* Writes. */
+		{ "PUT", "/media/a.jpg", ROUTE_PASS, NULL },
+		{ "DELETE", "/media/a.jpg", ROUTE_PASS, NULL },
+		{ "PUT", "/media/dav/a.jpg", ROUTE_WRITE, "dav/a.jpg" },
+		{ "DELETE", "/media/dav/a.jpg", ROUTE_WRITE, "dav/a.jpg" },
+		{ "MOVE", "/media/dav/a.jpg", ROUTE_WRITE, NULL },
+		{ "PUT", "/media/disk/a.jpg", ROUTE_STORE, "disk/a.jpg" },
+		{ "DELETE", "/media/disk/a.jpg", ROUTE_REMOVE, "disk/a.jpg" },
+		{ "POST", "/media/disk/a.jpg", ROUTE_PASS, NULL },
+		{ "POST", "/upload/", ROUTE_WRITE, NULL },
+		{ "PUT", "/upload/x", ROUTE_WRITE, NULL },
+		{ "GET", "/upload/", ROUTE_PASS, NULL },
+		{ "POST", "/other", ROUTE_PASS, NULL },
+		/* Odd targets keep their bytes; no key is ever made of them. A write through one may land on an upload path. */
+		{ "GET", "/media/../media/a.jpg", ROUTE_PASS, NULL },
+		{ "GET", "/media/%2e%2e/a.jpg", ROUTE_PASS, NULL },
+		{ "GET", "/media/sub%2fb.txt", ROUTE_PASS, NULL },
+		{ "GET", "/media//a.jpg", ROUTE_PASS, NULL },
+		{ "GET", "//media/a.jpg", ROUTE_PASS, NULL },
+		{ "GET", "/media/./a.jpg", ROUTE_PASS, NULL },
+		{ "PUT", "/media/disk/../a.jpg", ROUTE_WRITE, NULL },
+		{ "POST", "/x/../upload/", ROUTE_WRITE, NULL },
+		/* Malformed ones are refused. */
+		{ "GET", "/media/%00", ROUTE_REFUSE, NULL },
+		{ "GET", "/media/%zz", ROUTE_REFUSE, NULL },
+		{ "GET", "/media/%", ROUTE_REFUSE, NULL },
+		{ "OPTIONS", "*", ROUTE_PASS, NULL },
+	};
+	size_t i;
+	int p;
+
+	(void)state;
+	for (p = PHASE_DUAL_WRITE; p <= PHASE_VALIDATE; p++)
+		for (i = 0; i < sizeof rows / sizeof rows[0]; i++)
+			check(rows[i].method, rows[i].target, (enum phase)p, rows[i].what, rows[i].key);
+}
+
+static void
+test_options(void **state)
+{
+	(void)state;
+	conf.odd_targets = CONF_ODD_REFUSE;
+	check("GET", "/media//a.jpg", PHASE_PASSTHROUGH, ROUTE_REFUSE, NULL);
+	conf.odd_targets = CONF_ODD_UPSTREAM;
+	conf.source = CONF_SOURCE_ORIGIN;
+	check("GET", "/media/a.jpg", PHASE_READ_R2, ROUTE_PASS, NULL);
+	conf.source = CONF_SOURCE_DISK;
+}
+
+static void
+test_read_plan(void **state)
+{
+	static const struct mark local = { .gen = 1, .side = MARK_LOCAL }, r2 = { .gen = 1, .side = MARK_R2 };
+	static const struct {
+		enum phase phase;
+		int canary;
+		const char *key;
+		const struct mark *mark;
+		bool uncertain;
+		enum route_order order;
+		bool violation;
+	} rows[] = {
+		{ PHASE_DUAL_WRITE, 100, "a", NULL, false, ROUTE_DISK, false },
+		{ PHASE_BACKFILL, 100, "a", NULL, true, ROUTE_DISK, false },
+		{ PHASE_READ_R2, 100, "a", NULL, false, ROUTE_R2_DISK, false },
+		{ PHASE_READ_R2, 0, "a", NULL, false, ROUTE_DISK_R2, false },
+		{ PHASE_READ_R2, 100, "a", NULL, true, ROUTE_DISK_CAUTIOUS, false },
+		{ PHASE_READ_R2, 100, "a", &local, false, ROUTE_DISK, false },
+		{ PHASE_READ_R2, 100, "a", &local, true, ROUTE_DISK, false },
+		{ PHASE_READ_R2, 100, "l\xe9", NULL, false, ROUTE_DISK, false },
+		{ PHASE_VALIDATE, 0, "a", NULL, false, ROUTE_R2_DISK, true },
+		{ PHASE_VALIDATE, 0, "a", &local, false, ROUTE_DISK, false },
+		{ PHASE_VALIDATE, 0, "a", NULL, true, ROUTE_DISK_CAUTIOUS, true },
+		/* What write-behind left to the disk is served from R2 in every phase. */
+		{ PHASE_DUAL_WRITE, 0, "a", &r2, false, ROUTE_R2, false },
+	};
+	struct route_plan p;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		conf.canary = rows[i].canary;
+		route_read_plan(&p, &conf, rows[i].phase, rows[i].key, strlen(rows[i].key), rows[i].mark, rows[i].uncertain);
+		if (p.order != rows[i].order || p.violation != rows[i].violation)
+			fail_msg("row %zu: order %d, violation %d", i, p.order, p.violation);
+	}
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_passthrough_touches_nothing),
+		cmocka_unit_test(test_media),
+		cmocka_unit_test(test_options),
+		cmocka_unit_test(test_read_plan),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
