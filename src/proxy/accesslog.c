@@ -1,0 +1,179 @@
+#include "proxy/accesslog.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "coord/phase.h"
+#include "proxy/request.h"
+#include "proxy/server.h"
+
+enum { FLUSH_SIZE = 64 * 1024 };
+
+struct accesslog {
+	char *path;
+	int fd;
+	struct str buf;
+	struct loop_call flush;
+	int64_t stamp_s;		/* of stamp */
+	char stamp[40];
+	bool failing;
+};
+
+static void
+flush(void *arg)
+{
+	struct accesslog *l = arg;
+	size_t off = 0;
+
+	while (off < l->buf.len) {
+		ssize_t n = write(l->fd, l->buf.p + off, l->buf.len - off);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) {
+			if (!l->failing)
+				log_error("proxy", "%s: %s: access log lines are lost", l->path, strerror(errno));
+			l->failing = true;
+			break;
+		}
+		l->failing = false;
+		off += (size_t)n;
+	}
+	str_clear(&l->buf);
+}
+
+static int
+open_file(const char *path)
+{
+	return open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+}
+
+enum err
+accesslog_open(struct accesslog **lp, struct loop *loop, const char *path, struct errbuf *eb)
+{
+	struct accesslog *l;
+	int fd = open_file(path);
+
+	if (fd < 0)
+		return err_set(eb, err_from_errno(errno), "proxy.access-log: %s: %s", path, strerror(errno));
+	l = mem_zalloc(sizeof *l);
+	l->path = mem_strdup(path);
+	l->fd = fd;
+	loop_call_init(&l->flush, loop, flush, l);
+	*lp = l;
+	return ERR_OK;
+}
+
+void
+accesslog_reopen(struct accesslog *l)
+{
+	int fd = open_file(l->path);
+
+	flush(l);
+	if (fd < 0) {
+		log_error("proxy", "%s: %s: the old access log stays open", l->path, strerror(errno));
+		return;
+	}
+	close(l->fd);
+	l->fd = fd;
+}
+
+void
+accesslog_close(struct accesslog **lp)
+{
+	struct accesslog *l = *lp;
+
+	if (l == NULL)
+		return;
+	*lp = NULL;
+	loop_call_cancel(&l->flush);
+	flush(l);
+	close(l->fd);
+	str_fini(&l->buf);
+	mem_free(l->path);
+	mem_free(l);
+}
+
+/* As nginx: what could end the line or the quotes becomes \xHH. */
+static void
+add_escaped(struct str *out, const char *p, size_t n)
+{
+	size_t i, from = 0;
+
+	for (i = 0; i < n; i++) {
+		unsigned char c = (unsigned char)p[i];
+
+		if (c >= 32 && c < 127 && c != '"' && c != '\\')
+			continue;
+		str_add(out, p + from, i - from);
+		str_printf(out, "\\x%02X", c);
+		from = i + 1;
+	}
+	str_add(out, p + from, n - from);
+}
+
+/* The request line, without the query if that bears a signature: it would be as good as a key. */
+static void
+add_line(struct str *out, const struct str *line)
+{
+	const char *query = memchr(str_z(line), '?', line->len);
+	const char *end = query == NULL ? NULL : strrchr(query, ' ');
+
+	if (end == NULL || strcasestr(query, "signature") == NULL) {
+		add_escaped(out, str_z(line), line->len);
+		return;
+	}
+	add_escaped(out, line->p, (size_t)(query - line->p));
+	str_addz(out, "?-");
+	str_addz(out, end);
+}
+
+static void
+add_quoted(struct str *out, const struct str *s)
+{
+	str_addz(out, " \"");
+	if (s->len == 0)
+		str_addc(out, '-');
+	else
+		add_escaped(out, s->p, s->len);
+	str_addc(out, '"');
+}
+
+static const char *
+stamp(struct accesslog *l, uint64_t us)
+{
+	time_t t = (time_t)(us / 1000000);
+	struct tm tm;
+
+	if (l->stamp_s != t) {
+		l->stamp_s = t;
+		localtime_r(&t, &tm);
+		strftime(l->stamp, sizeof l->stamp, "%d/%b/%Y:%H:%M:%S %z", &tm);
+	}
+	return l->stamp;
+}
+
+void
+accesslog_add(struct accesslog *l, const struct request *r, bool ok, uint64_t us)
+{
+	struct str *b = &l->buf;
+
+	str_printf(b, "%s - - [%s] \"", r->peer, stamp(l, r->began_us));
+	add_line(b, &r->line);
+	/* 499, as nginx: the client went away before there was an answer. */
+	str_printf(b, "\" %d %" PRIu64, r->status == 0 ? 499 : r->status, r->sent);
+	add_quoted(b, &r->referer);
+	add_quoted(b, &r->agent);
+	str_printf(b, " %s %s%s %" PRIu64 ".%06u\n", phase_row(r->snap->phase)->name, request_source_name(r->source), ok ? "" : "-cut",
+	    us / 1000000, (unsigned)(us % 1000000));
+	if (b->len >= FLUSH_SIZE)
+		flush(l);
+	else
+		loop_call_soon(&l->flush);
+}

@@ -1,0 +1,85 @@
+/* STORE and REMOVE: writes = disk, where the proxy itself carries out PUT and DELETE on a media URL. */
+#include "base/log.h"
+#include "proxy/request.h"
+#include "proxy/server.h"
+
+/* The file's fate is known. Whether the client is still there or not, the mark follows. */
+static enum request_step
+stored(struct request *r, enum err e, int status)
+{
+	r->write.busy = false;
+	r->write.status = status;
+	if (r->conn == NULL) {
+		writer_finish(r->sv->writer, &r->write.op, e == ERR_OK ? WRITER_ANSWERED : WRITER_UNKNOWN, NULL, NULL);
+		return STEP_DONE;
+	}
+	if (e == ERR_OK || e == ERR_NOTFOUND)
+		return STEP_MARK;
+	log_error("proxy", "%s: cannot be written: %s", log_key(r->route.key, r->route.klen), err_text(e));
+	writer_finish(r->sv->writer, &r->write.op, WRITER_UNKNOWN, NULL, NULL);
+	return request_answer(r, e == ERR_NOSPACE ? 507 : err_http(e), NULL, err_text(e));
+}
+
+static void
+on_committed(void *arg, enum err e, bool created)
+{
+	struct request *r = arg;
+
+	request_go(r, stored(r, e, created ? 201 : 204));
+}
+
+static void
+on_unlinked(void *arg, enum err e, bool created)
+{
+	struct request *r = arg;
+
+	(void)created;
+	request_go(r, stored(r, e, e == ERR_NOTFOUND ? 404 : 204));
+}
+
+static void
+on_drained(void *arg)
+{
+	struct request *r = arg;
+
+	http_conn_resume(r->conn);
+}
+
+enum request_step
+step_store(struct request *r)
+{
+	bool body = r->pass.framing == HTTP1_CHUNKED || (r->pass.framing == HTTP1_LENGTH && r->pass.length > 0);
+
+	r->write.sent = true;
+	r->write.file = writer_file_open(r->sv->writer, r->route.key, r->route.klen);
+	if (body) {
+		r->reading_body = true;
+		http_conn_read_body(r->conn);
+	} else {
+		put_body_end(r);
+	}
+	return STEP_WAIT;
+}
+
+enum request_step
+step_remove(struct request *r)
+{
+	r->write.sent = true;
+	r->write.busy = true;
+	writer_unlink(r->sv->writer, r->route.key, r->route.klen, on_unlinked, r);
+	return STEP_WAIT;
+}
+
+void
+put_body(struct request *r, const void *p, size_t n)
+{
+	if (!writer_file_write(r->write.file, p, n, on_drained, r))
+		http_conn_pause(r->conn);
+}
+
+void
+put_body_end(struct request *r)
+{
+	r->write.busy = true;
+	writer_file_commit(&r->write.file, on_committed, r);
+}

@@ -1,0 +1,393 @@
+/*
+ * READ: public media, by the plan of route_read_plan: one side, and where the plan allows it the other if that fails before the
+ * first byte of the body. The source is fixed with that byte: a failure after it cuts the connection, two sources are never
+ * spliced into one answer.
+ */
+#include <inttypes.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/metrics.h"
+#include "coord/keys.h"
+#include "proxy/request.h"
+#include "proxy/server.h"
+#include "store/mime.h"
+
+enum {
+	YOUNG_S = 2,		/* a file this fresh may not be in R2 yet: no violation */
+	RETRIES_MAX = 2		/* the object changed between the look and the read */
+};
+
+static enum request_step ask_disk(struct request *r);
+static enum request_step ask_r2(struct request *r);
+
+static void
+make_head(struct request *r)
+{
+	const struct conf_prefix *p = r->route.prefix;
+
+	str_clear(&r->read.head);
+	answer_head(&r->read.answer, mime_type(r->route.key, r->route.klen), p == NULL ? NULL : p->cache_control,
+	    http_server_date(r->sv->http), &r->read.head);
+	r->read.is_ready = true;
+}
+
+static void
+start(struct request *r, enum request_source source)
+{
+	const struct answer *a = &r->read.answer;
+	uint64_t length = a->status == 304 ? HTTP_CONN_BODYLESS : answer_has_body(a) ? a->n : 0;
+
+	if (r->is_head && a->status == 200)
+		length = a->size;
+	request_start(r, a->status, &r->read.head, length, source);
+}
+
+/* An answer without the file's bytes. */
+static enum request_step
+answer_bare(struct request *r, enum request_source source)
+{
+	make_head(r);
+	start(r, source);
+	request_end(r);
+	return STEP_REPLY;
+}
+
+static enum request_step
+nobody_has_it(struct request *r)
+{
+	if (r->read.disk_err == ERR_NOTFOUND || (!r->read.asked_disk && r->read.r2_err == ERR_NOTFOUND))
+		return request_answer(r, 404, NULL, "no such file");
+	return request_answer(r, 503, "Retry-After: 1\r\n", "neither side can serve this file now");
+}
+
+static void
+ignore_reply(void *arg, enum err e, const struct redisReply *reply)
+{
+	(void)arg;
+	(void)e;
+	(void)reply;
+}
+
+/* A fallback that served, in a phase that should need none. */
+static void
+count_violation(struct request *r, const struct local_stat *st)
+{
+	struct cluster *c = r->sv->cluster;
+	struct str key = STR_INIT, now = STR_INIT;
+	uint64_t ms = clock_real_ms();
+	int64_t newest = st->mtime_ns > st->ctime_ns ? st->mtime_ns : st->ctime_ns;
+
+	if (!r->read.plan.violation || newest / 1000000 + YOUNG_S * 1000 > (int64_t)ms)
+		return;
+	metrics_add(METRIC_VIOLATIONS, NULL, 1);
+	log_warn("proxy", "%s: read from the disk in validate: R2 said %s", log_key(r->route.key, r->route.klen), err_name(r->read.r2_err));
+	if (!cluster_up(c))
+		return;
+	cluster_key(c, KEYS_SITE, &key);
+	str_printf(&now, "%" PRIu64, ms);
+	rds_command(cluster_rds(c), 0, ignore_reply, NULL,
+	    (struct rds_arg[]){ RDS_Z("HSET"), RDS_B(key.p, key.len), RDS_Z("last-fallback"), RDS_B(now.p, now.len) }, 4);
+	str_fini(&key);
+	str_fini(&now);
+}
+
+static void
+count_fallback(struct request *r, enum err why)
+{
+	r->read.fell_back = true;
+	metrics_add(METRIC_FALLBACKS, err_name(why), 1);
+}
+
+/* What the disk failed with decides, by the plan, whether R2 is asked. */
+static enum request_step
+disk_failed(struct request *r, enum err e)
+{
+	/* A root that does not show its sentinel proves nothing absent: an unmounted disk looks like an empty one. */
+	if (e == ERR_NOTFOUND && local_sentinel(r->sv->local, NULL) != ERR_OK)
+		e = ERR_SENTINEL;
+	r->read.disk_err = e;
+	if (e != ERR_NOTFOUND)
+		log_warn("proxy", "%s: the disk cannot serve it: %s", log_key(r->route.key, r->route.klen), err_text(e));
+	if (r->read.asked_r2)
+		return nobody_has_it(r);
+	if (r->read.plan.order == ROUTE_DISK_R2 || (r->read.plan.order == ROUTE_DISK_CAUTIOUS && e != ERR_NOTFOUND)) {
+		count_fallback(r, e);
+		return ask_r2(r);
+	}
+	return nobody_has_it(r);
+}
+
+static bool
+send_small(struct request *r, int fd)
+{
+	const struct answer *a = &r->read.answer;
+	char *buf = r->sv->small;
+	uint64_t got = 0;
+
+	while (got < a->n) {
+		ssize_t n = pread(fd, buf + got, a->n - got, (off_t)(a->first + got));
+
+		if (n <= 0)
+			return false;
+		got += (uint64_t)n;
+	}
+	start(r, REQUEST_DISK);
+	request_send(r, buf, a->n);
+	return true;
+}
+
+static enum request_step
+send_file(struct request *r, int fd, const struct local_stat *st)
+{
+	struct request_read *rd = &r->read;
+
+	answer_decide(&rd->answer, &rd->conds, r->is_get, st->size, answer_seconds(st->mtime_ns));
+	if (rd->fell_back && rd->plan.order == ROUTE_R2_DISK) {
+		count_violation(r, st);
+		if (rd->r2_err == ERR_NOTFOUND)
+			writer_promote(r->sv->writer, r->route.key, r->route.klen);
+	}
+	if (r->is_head || !answer_has_body(&rd->answer) || rd->answer.n == 0) {
+		close(fd);
+		return answer_bare(r, REQUEST_DISK);
+	}
+	make_head(r);
+	if (rd->answer.n <= SERVER_SMALL) {
+		bool ok = send_small(r, fd);
+
+		close(fd);
+		if (!ok)
+			return disk_failed(r, ERR_IO);
+	} else {
+		start(r, REQUEST_DISK);
+		http_conn_sendfile(r->conn, fd, rd->answer.first, rd->answer.n);
+		r->sent += rd->answer.n;
+	}
+	request_end(r);
+	return STEP_REPLY;
+}
+
+static enum request_step
+ask_disk(struct request *r)
+{
+	struct local_stat st;
+	enum err e;
+	int fd;
+
+	r->read.asked_disk = true;
+	e = local_open_key(r->sv->local, r->route.key, r->route.klen, &fd, &st);
+	return e == ERR_OK ? send_file(r, fd, &st) : disk_failed(r, e);
+}
+
+static enum request_step
+r2_failed(struct request *r, enum err e)
+{
+	r->read.r2_err = e;
+	r->read.is_ready = false;
+	if (r->read.plan.order == ROUTE_R2_DISK && !r->read.asked_disk) {
+		count_fallback(r, e);
+		return ask_disk(r);
+	}
+	return nobody_has_it(r);
+}
+
+/* Tells the breaker: what is an answer, and what an outage. */
+static void
+note_r2(struct request *r, enum err e)
+{
+	if (e == ERR_OK || e == ERR_NOTFOUND || e == ERR_RANGE || e == ERR_PRECOND)
+		breaker_ok(&r->sv->r2_breaker);
+	else
+		breaker_fail(&r->sv->r2_breaker, clock_mono_ms());
+}
+
+static void
+decide(struct request *r, uint64_t size, const struct store_meta *m)
+{
+	answer_decide(&r->read.answer, &r->read.conds, r->is_get, size, m->has_mtime ? answer_seconds(m->mtime_ns) : m->last_modified_s);
+}
+
+static void
+on_r2_meta(void *arg, const struct store_meta *m, bool partial, uint64_t first, uint64_t n, uint64_t total)
+{
+	struct request *r = arg;
+	struct request_read *rd = &r->read;
+
+	if (!rd->decided)
+		decide(r, total, m);
+	/* R2 may answer a range with the whole; it may not answer with anything that we did not decide on. */
+	if (!partial && rd->answer.status == 206 && n == total) {
+		rd->answer.status = 200;
+		rd->answer.first = 0;
+		rd->answer.n = total;
+	}
+	if (rd->answer.first != first || rd->answer.n != n || rd->answer.size != total || !answer_has_body(&rd->answer)) {
+		store_cancel(r->snap->r2, &rd->op);
+		note_r2(r, ERR_PROTO);
+		request_go(r, r2_failed(r, ERR_PROTO));
+		return;
+	}
+	make_head(r);
+}
+
+static void
+on_r2_data(void *arg, const void *p, size_t n)
+{
+	struct request *r = arg;
+	struct request_read *rd = &r->read;
+
+	if (n == 0)
+		return;
+	if (!http_conn_started(r->conn)) {
+		start(r, REQUEST_R2);
+		r->step = STEP_REPLY;
+	}
+	if (n > rd->answer.n - rd->sent) {
+		store_cancel(r->snap->r2, &rd->op);
+		http_conn_abort(r->conn, HTTP_CLOSE_CUT);
+		return;
+	}
+	rd->sent += n;
+	if (!request_send(r, p, n))
+		store_pause(r->snap->r2, rd->op);
+}
+
+static enum request_step
+look_again(struct request *r, enum err e)
+{
+	if (++r->read.retries > RETRIES_MAX)
+		return r2_failed(r, e);
+	r->read.look = true;
+	r->read.decided = r->read.is_ready = false;
+	return ask_r2(r);
+}
+
+static void
+on_r2_done(void *arg, enum err e)
+{
+	struct request *r = arg;
+	struct request_read *rd = &r->read;
+
+	rd->op = NULL;
+	note_r2(r, e);
+	if (http_conn_started(r->conn)) {
+		if (e == ERR_OK && rd->sent == rd->answer.n) {
+			request_end(r);
+			return;
+		}
+		log_warn("proxy", "%s: R2 failed within the body: %s", log_key(r->route.key, r->route.klen), err_text(e));
+		http_conn_abort(r->conn, HTTP_CLOSE_CUT);
+		return;
+	}
+	if (e == ERR_OK && rd->is_ready && rd->answer.n == 0)
+		request_go(r, answer_bare(r, REQUEST_R2));
+	else if (e == ERR_PRECOND || e == ERR_RANGE)
+		request_go(r, look_again(r, e));
+	else
+		request_go(r, r2_failed(r, e == ERR_OK ? ERR_PROTO : e));
+}
+
+static enum request_step
+get_r2(struct request *r)
+{
+	static const struct store_get_cb cb = { on_r2_meta, on_r2_data, on_r2_done };
+	struct request_read *rd = &r->read;
+	struct store_get g = {
+		.key = r->route.key,
+		.klen = r->route.klen,
+		.first_byte_ms = r->snap->conf->r2_read_timeout,
+		.stall_ms = r->snap->conf->r2_read_timeout,
+	};
+	struct answer_span span;
+
+	if (rd->decided) {
+		g.if_etag = rd->etag;
+		g.ranged = rd->answer.status == 206;
+		g.first = rd->answer.first;
+		g.last = rd->answer.first + rd->answer.n - 1;
+	} else if (answer_parse_range(&rd->conds, &span) == ANSWER_PART) {
+		g.ranged = true;
+		g.first = span.first;
+		g.last = span.last;
+		g.suffix = span.suffix;
+	}
+	rd->op = store_get(r->snap->r2, &g, &cb, r);
+	return STEP_WAIT;
+}
+
+static void
+on_r2_head(void *arg, enum err e, const struct store_meta *m)
+{
+	struct request *r = arg;
+	struct request_read *rd = &r->read;
+
+	rd->op = NULL;
+	note_r2(r, e);
+	if (e != ERR_OK) {
+		request_go(r, r2_failed(r, e));
+		return;
+	}
+	decide(r, m->size, m);
+	rd->decided = true;
+	memcpy(rd->etag, m->etag, sizeof rd->etag);
+	if (r->is_head || !answer_has_body(&rd->answer) || rd->answer.n == 0)
+		request_go(r, answer_bare(r, REQUEST_R2));
+	else
+		request_go(r, get_r2(r));
+}
+
+static enum request_step
+ask_r2(struct request *r)
+{
+	struct request_read *rd = &r->read;
+	struct answer_span span;
+
+	rd->asked_r2 = true;
+	if (r->snap->r2 == NULL || !breaker_allow(&r->sv->r2_breaker, clock_mono_ms()))
+		return r2_failed(r, ERR_UNAVAIL);
+	if (!rd->look && !r->is_head && !answer_conds_need_meta(&rd->conds) &&
+	    answer_parse_range(&rd->conds, &span) != ANSWER_UNSATISFIABLE)
+		return get_r2(r);
+	rd->op = store_head(r->snap->r2, r->route.key, r->route.klen, r->snap->conf->r2_read_timeout, on_r2_head, r);
+	return STEP_WAIT;
+}
+
+enum request_step
+step_read(struct request *r)
+{
+	struct dirty *d = writer_dirty(r->sv->writer);
+	struct mark mark;
+	bool dirty = false, uncertain = false;
+
+	if (phase_row(r->snap->phase)->read != PHASE_FROM_LOCAL) {
+		dirty = dirty_get(d, r->route.key, r->route.klen, &mark);
+		uncertain = dirty_uncertain(d);
+	}
+	route_read_plan(&r->read.plan, r->snap->conf, r->snap->phase, r->route.key, r->route.klen, dirty ? &mark : NULL, uncertain);
+	if (r->read.plan.order == ROUTE_R2 || r->read.plan.order == ROUTE_R2_DISK)
+		return ask_r2(r);
+	return ask_disk(r);
+}
+
+void
+read_drain(struct request *r)
+{
+	store_resume(r->snap->r2, r->read.op);
+}
+
+void
+read_fini(struct request *r)
+{
+	if (r->read.op != NULL) {
+		store_cancel(r->snap->r2, &r->read.op);
+		/* A probe that is given up proves nothing; another one must be let through. */
+		if (r->sv->r2_breaker.state == BREAKER_HALF_OPEN)
+			breaker_fail(&r->sv->r2_breaker, clock_mono_ms());
+	}
+	answer_conds_fini(&r->read.conds);
+	str_fini(&r->read.head);
+}

@@ -1,0 +1,145 @@
+#include "proxy/status.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "proxy/server.h"
+
+struct lines {
+	json_t *list;
+	struct str *text;
+};
+
+static void
+add(struct lines *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static void
+add(struct lines *l, const char *fmt, ...)
+{
+	struct errbuf eb;
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(eb.text, sizeof eb.text, fmt, ap);
+	va_end(ap);
+	if (l->list != NULL)
+		json_array_append_new(l->list, json_string(eb.text));
+	if (l->text != NULL) {
+		if (l->text->len > 0)
+			str_addz(l->text, ", ");
+		str_addz(l->text, eb.text);
+	}
+}
+
+static void
+gather(const struct server *sv, const struct writer_state *w, struct lines *l)
+{
+	struct errbuf eb = { "" };
+
+	if (!cluster_up(sv->cluster))
+		add(l, "redis: %s", cluster_why(sv->cluster));
+	if (sv->r2_err != ERR_OK)
+		add(l, "r2: %s", sv->r2_why);
+	else if (sv->r2_breaker.state != BREAKER_CLOSED)
+		add(l, "r2: reads fail, the disk serves");
+	if (local_sentinel(sv->local, &eb) != ERR_OK)
+		add(l, "media root: %s", eb.text);
+	if (w->journal != ERR_OK)
+		add(l, "journal: %s", err_text(w->journal));
+	if (w->watch_trouble != NULL)
+		add(l, "watcher: %s", w->watch_trouble);
+}
+
+bool
+status_degraded(const struct server *sv, struct str *out)
+{
+	struct lines l = { NULL, out };
+	struct writer_state w;
+	size_t before = out->len;
+
+	writer_state(sv->writer, &w);
+	gather(sv, &w, &l);
+	return out->len > before;
+}
+
+bool
+status_ready(const struct server *sv, struct str *why)
+{
+	if (sv->draining) {
+		str_addz(why, "draining");
+		return false;
+	}
+	/* Passed through, nothing of ours is needed. */
+	if (sv->snap->phase == PHASE_PASSTHROUGH)
+		return true;
+	return !status_degraded(sv, why);
+}
+
+static json_t *
+text_or_null(const char *z)
+{
+	return z == NULL ? json_null() : json_string(z);
+}
+
+static json_t *
+common(const struct server *sv, const struct writer_state *w)
+{
+	struct lines l = { json_array(), NULL };
+
+	gather(sv, w, &l);
+	return json_pack("{s:s, s:s, s:i, s:I, s:I, s:i, s:s, s:o, s:I, s:I, s:I, s:b, s:b}", "version", PACKAGE_VERSION, "phase",
+	    phase_row(sv->snap->phase)->name, "phase_number", (int)sv->snap->phase, "epoch", (json_int_t)cluster_epoch(sv->cluster), "time",
+	    (json_int_t)clock_real_ms(), "pid", (int)getpid(), "admin", sv->snap->conf->admin_listen, "degraded", l.list, "marks",
+	    (json_int_t)w->marks, "intents", (json_int_t)w->intents, "oldest_mark_ms", (json_int_t)w->oldest_ms, "watching", w->watching,
+	    "crawling", w->crawling);
+}
+
+static void
+dump(json_t *j, struct str *out)
+{
+	char *text;
+
+	ASSERT(j != NULL);
+	text = json_dumps(j, JSON_COMPACT);
+	ASSERT(text != NULL);
+	str_addz(out, text);
+	free(text);
+	json_decref(j);
+}
+
+void
+status_heartbeat(const struct server *sv, struct str *out)
+{
+	struct writer_state w;
+
+	writer_state(sv->writer, &w);
+	dump(common(sv, &w), out);
+}
+
+void
+status_json(const struct server *sv, struct str *out)
+{
+	static const char *const breaker[] = { "closed", "open", "half-open" };
+	struct str why = STR_INIT;
+	bool ready = status_ready(sv, &why);
+	struct writer_state w;
+	json_t *j, *more;
+
+	writer_state(sv->writer, &w);
+	j = common(sv, &w);
+	more = json_pack("{s:s, s:s, s:b, s:b, s:I, s:i, s:i, s:i, s:o, s:o, s:I, s:I, s:I, s:o, s:b, s:s}", "id", cluster_id(sv->cluster),
+	    "site", sv->snap->conf->site, "ready", ready, "draining", sv->draining, "uptime_ms", (json_int_t)(clock_mono_ms() - sv->started_ms),
+	    "canary", (int)sv->snap->conf->canary, "connections", (int)http_server_conns(sv->http), "upstream_idle",
+	    (int)upstream_idle(sv->upstream), "redis",
+	    json_pack("{s:b, s:s}", "up", cluster_up(sv->cluster), "why", cluster_up(sv->cluster) ? "" : cluster_why(sv->cluster)), "r2",
+	    json_pack("{s:b, s:s, s:s}", "up", sv->r2_err == ERR_OK, "why", sv->r2_why, "breaker", breaker[sv->r2_breaker.state]),
+	    "mirroring", (json_int_t)w.mirroring, "waiting", (json_int_t)w.waiting, "watched_dirs", (json_int_t)w.watched_dirs,
+	    "watch_trouble", text_or_null(w.watch_trouble), "census_due", w.census_due, "journal", err_name(w.journal));
+	ASSERT(j != NULL && more != NULL);
+	json_object_update(j, more);
+	json_decref(more);
+	dump(j, out);
+	str_fini(&why);
+}
