@@ -1,5 +1,6 @@
 /*
- * cmd: the command table. One file a command, one row each in cmd.def: CMD(name, "arguments", "summary").
+ * cmd: the command table. One file a command, one row each in cmd.def: CMD(function suffix,
+ * "name", "arguments", "summary"); the row declares cmd_NAME and cmd_NAME_help.
  * A command gets its own argv (argv[0] is its name) and returns an exit code. --help is answered by main from the row and
  * the command's help text.
  */
@@ -21,10 +22,16 @@ enum cmd_exit {
 struct cmd {
 	const char *name, *args, *summary;
 	enum cmd_exit (*exec)(int argc, char **argv);
-	const char *const *help;	/* further text for --help: options, what it does, examples */
+	const char *const *help;	/* further lines for --help, ended by NULL: options, what it does, examples */
 };
 extern const struct cmd cmd_table[];
 extern const unsigned cmd_count;
+
+#define CMD(fn, name, args, summary) \
+	enum cmd_exit cmd_##fn(int argc, char **argv); \
+	extern const char *const cmd_##fn##_help[];
+#include "cli/cmd.def"
+#undef CMD
 
 #define CMD_DEFAULT_CONF SYSCONFDIR "/r2shim/r2shim.conf"
 
