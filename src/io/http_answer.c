@@ -43,8 +43,8 @@ http_conn_read_body(struct http_conn *c)
 	c->asked = true;
 	if (!c->body_done) {
 		/* RFC 9110 10.1.1: not if the body is coming already, or the final status is on its way. */
-		if (c->expect && !c->started && c->in_n == 0)
-			http_out_add(&c->out, "HTTP/1.1 100 Continue\r\n\r\n", 25);
+		if (c->expect && !c->started && c->w->in_n == 0)
+			http_out_add(&c->w->out, "HTTP/1.1 100 Continue\r\n\r\n", 25);
 		if (!c->started)
 			c->expect = false;
 		if (!c->paused)
@@ -82,7 +82,7 @@ may_keep(const struct http_conn *c)
 		return false;
 	/* The body may or may not come, or is more than is worth reading. */
 	return c->body_done || (!c->expect &&
-	    (c->asked || c->body.framing != HTTP1_LENGTH || c->body.left <= HTTP_DISCARD_MAX));
+	    (c->asked || c->w->body.framing != HTTP1_LENGTH || c->w->body.left <= HTTP_DISCARD_MAX));
 }
 
 void
@@ -107,19 +107,19 @@ http_conn_start(struct http_conn *c, const struct str *head, uint64_t length)
 		c->keep = false;
 	} else if (length != HTTP_CONN_BODYLESS) {
 		c->framing = SEND_LENGTH;
-		c->left = length;
+		c->w->left = length;
 		http1_add_header_u64(r, "Content-Length", length);
 	}
 	if (c->is_head) {
 		c->framing = SEND_NOTHING;
-		c->left = 0;
+		c->w->left = 0;
 	}
 	if (!c->keep)
 		str_addz(r, "Connection: close\r\n");
 	else if (c->minor == 0)
 		str_addz(r, "Connection: keep-alive\r\n");
 	http1_end_head(r);
-	http_out_add(&c->out, r->p, r->len);
+	http_out_add(&c->w->out, r->p, r->len);
 	http_conn_kick(c);
 }
 
@@ -127,11 +127,11 @@ static void
 send_bytes(struct http_conn *c, const void *p, size_t n)
 {
 	uint64_t sent;
-	if (n < DIRECT || c->blocked || c->out.files > 0) {
-		http_out_add(&c->out, p, n);
+	if (n < DIRECT || c->blocked || c->w->out.files > 0) {
+		http_out_add(&c->w->out, p, n);
 		return;
 	}
-	switch (http_out_send(&c->out, c->fd.fd, p, n, &sent)) {
+	switch (http_out_send(&c->w->out, c->fd.fd, p, n, &sent)) {
 	case HTTP_OUT_ERROR:
 		give_up(c, errno == EPIPE || errno == ECONNRESET ? HTTP_CLOSE_CLIENT_ABORT : HTTP_CLOSE_SOCKET);
 		break;
@@ -155,10 +155,10 @@ announce(struct http_conn *c, uint64_t n)
 	if (c->framing == SEND_NOTHING || n == 0)
 		return false;
 	if (c->framing == SEND_LENGTH) {
-		ASSERT(n <= c->left);
-		c->left -= n;
+		ASSERT(n <= c->w->left);
+		c->w->left -= n;
 	} else if (c->framing == SEND_CHUNKED) {
-		http_out_add(&c->out, chunk, http1_chunk_head(chunk, (size_t)n));
+		http_out_add(&c->w->out, chunk, http1_chunk_head(chunk, (size_t)n));
 	}
 	return true;
 }
@@ -167,7 +167,7 @@ static void
 announced(struct http_conn *c)
 {
 	if (c->framing == SEND_CHUNKED)
-		http_out_add(&c->out, "\r\n", 2);
+		http_out_add(&c->w->out, "\r\n", 2);
 	http_conn_kick(c);
 }
 
@@ -178,7 +178,7 @@ http_conn_write(struct http_conn *c, const void *p, size_t n)
 		return true;
 	send_bytes(c, p, n);
 	announced(c);
-	if (c->out.bytes <= c->server->o.out_high)
+	if (c->w->out.bytes <= c->server->o.out_high)
 		return true;
 	c->want_drain = true;
 	return false;
@@ -191,7 +191,7 @@ http_conn_sendfile(struct http_conn *c, int fd, uint64_t off, uint64_t n)
 		close(fd);
 		return;
 	}
-	http_out_add_file(&c->out, fd, off, n);
+	http_out_add_file(&c->w->out, fd, off, n);
 	announced(c);
 }
 
@@ -202,12 +202,12 @@ http_conn_end(struct http_conn *c)
 		return;
 	ASSERT(c->started && !c->ended);
 	c->ended = true;
-	if (c->left > 0) {
+	if (c->w->left > 0) {
 		give_up(c, HTTP_CLOSE_CUT);
 		return;
 	}
 	if (c->framing == SEND_CHUNKED)
-		http_out_add(&c->out, "0\r\n\r\n", 5);
+		http_out_add(&c->w->out, "0\r\n\r\n", 5);
 	http_conn_kick(c);
 }
 

@@ -16,6 +16,41 @@
 #define LINGER_MS 2000
 #define LINGER_MAX (1 << 20)
 
+static void run(void *arg);
+
+void
+http_conn_work(struct http_conn *c)
+{
+	struct http_server *s = c->server;
+	struct http_work *w = s->store;
+	if (c->w)
+		return;
+	if (w) {
+		s->store = w->next;
+		s->stored--;
+		memset(w, 0, sizeof *w);
+	} else {
+		w = mem_zalloc(sizeof *w);
+	}
+	loop_call_init(&w->call, s->loop, run, c);
+	c->w = w;
+}
+
+static void
+release_work(struct http_conn *c)
+{
+	struct http_server *s = c->server;
+	struct http_work *w = c->w;
+	c->w = NULL;
+	if (s->stored >= HTTP_STORE_MAX) {
+		mem_free(w);
+		return;
+	}
+	w->next = s->store;
+	s->store = w;
+	s->stored++;
+}
+
 static void
 deadline(struct http_conn *c, uint64_t ms)
 {
@@ -32,55 +67,55 @@ body_flows(const struct http_conn *c)
 static bool
 answer_sent(const struct http_conn *c)
 {
-	return c->ended && !c->out.first && c->left == 0;
+	return c->ended && !c->w->out.first && c->w->left == 0;
 }
 
 static void
 release_input(struct http_conn *c)
 {
-	if (c->in != c->server->scratch)
-		mem_free(c->in);
-	c->in = NULL;
-	c->in_off = c->in_n = c->in_cap = 0;
+	if (c->w->in != c->server->scratch)
+		mem_free(c->w->in);
+	c->w->in = NULL;
+	c->w->in_off = c->w->in_n = c->w->in_cap = 0;
 }
 
 static void
 consume(struct http_conn *c, size_t n)
 {
-	c->in_off += (unsigned)n;
-	c->in_n -= (unsigned)n;
+	c->w->in_off += (unsigned)n;
+	c->w->in_n -= (unsigned)n;
 }
 
 /* Makes the input the connection's own, with room for `room` more bytes. */
 static void
 own_input(struct http_conn *c, unsigned room)
 {
-	unsigned need = c->in_n + room;
-	if (c->in && c->in != c->server->scratch && c->in_cap >= need) {
-		if (c->in_cap - c->in_off < need) {
-			memmove(c->in, c->in + c->in_off, c->in_n);
-			c->in_off = 0;
+	unsigned need = c->w->in_n + room;
+	if (c->w->in && c->w->in != c->server->scratch && c->w->in_cap >= need) {
+		if (c->w->in_cap - c->w->in_off < need) {
+			memmove(c->w->in, c->w->in + c->w->in_off, c->w->in_n);
+			c->w->in_off = 0;
 		}
 		return;
 	}
 	unsigned cap = need < IN_MIN ? IN_MIN : need;
 	char *p = mem_alloc(cap);
-	if (c->in_n > 0)
-		memcpy(p, c->in + c->in_off, c->in_n);
-	unsigned n = c->in_n;
+	if (c->w->in_n > 0)
+		memcpy(p, c->w->in + c->w->in_off, c->w->in_n);
+	unsigned n = c->w->in_n;
 	release_input(c);
-	c->in = p;
-	c->in_n = n;
-	c->in_cap = cap;
+	c->w->in = p;
+	c->w->in_n = n;
+	c->w->in_cap = cap;
 }
 
 /* The stack unwinds: the scratch will be another's. */
 static void
 settle_input(struct http_conn *c)
 {
-	if (c->in_n == 0)
+	if (c->w->in_n == 0)
 		release_input(c);
-	else if (c->in == c->server->scratch)
+	else if (c->w->in == c->server->scratch)
 		own_input(c, 0);
 }
 
@@ -90,18 +125,18 @@ enum filled { FILLED, FILL_EOF, FILL_LATER, FILL_ERROR };
 static enum filled
 fill(struct http_conn *c, unsigned max)
 {
-	if (c->in_n == 0) {
+	if (c->w->in_n == 0) {
 		release_input(c);
-		c->in = c->server->scratch;
-		c->in_cap = HTTP_SCRATCH;
+		c->w->in = c->server->scratch;
+		c->w->in_cap = HTTP_SCRATCH;
 	} else {
-		unsigned room = c->in_n < IN_MIN ? IN_MIN : c->in_n;
+		unsigned room = c->w->in_n < IN_MIN ? IN_MIN : c->w->in_n;
 		max = room < max ? room : max;
 		own_input(c, max);
 	}
 	ssize_t n;
 	do
-		n = recv(c->fd.fd, c->in + c->in_off + c->in_n, max, MSG_DONTWAIT);
+		n = recv(c->fd.fd, c->w->in + c->w->in_off + c->w->in_n, max, MSG_DONTWAIT);
 	while (n < 0 && errno == EINTR);
 	c->reads++;
 	if (n < 0) {
@@ -112,7 +147,7 @@ fill(struct http_conn *c, unsigned max)
 		return FILL_EOF;
 	if ((unsigned)n < max)
 		c->readable = false;
-	c->in_n += (unsigned)n;
+	c->w->in_n += (unsigned)n;
 	return FILLED;
 }
 
@@ -120,20 +155,21 @@ void
 http_conn_close(struct http_conn *c, enum http_close why)
 {
 	struct http_server *s = c->server;
+	http_conn_work(c);
 	bool in_request = c->state == CONN_REQUEST, ok = answer_sent(c);
 	int fd = c->fd.fd;
 	ASSERT(c->state != CONN_CLOSED);
 	c->state = CONN_CLOSED;
 	list_del(&c->node);
 	loop_fd_fini(&c->fd);
-	loop_call_cancel(&c->call);
+	loop_call_cancel(&c->w->call);
 	if (in_request && c->started && !ok) {
 		/* A reset: nobody takes what came so far for the whole. */
 		struct linger now = {.l_onoff = 1, .l_linger = 0};
 		(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
 	}
 	close(fd);
-	http_out_fini(&c->out);
+	http_out_fini(&c->w->out);
 	release_input(c);
 	http_server_enter(s);
 	http_server_conn_gone(s);
@@ -141,9 +177,8 @@ http_conn_close(struct http_conn *c, enum http_close why)
 		s->cb.on_done(c, ok, why);
 	if (s->cb.on_close)
 		s->cb.on_close(c, why);
+	release_work(c);
 	http_server_leave(s);
-	mem_free(c->peer);
-	c->peer = NULL;
 	if (!c->running)
 		mem_free(c);
 }
@@ -154,8 +189,8 @@ linger(struct http_conn *c, enum http_close why)
 {
 	c->state = CONN_LINGER;
 	c->why = (unsigned char)why;
-	c->discarded = 0;
-	consume(c, c->in_n);
+	c->w->discarded = 0;
+	consume(c, c->w->in_n);
 	(void)shutdown(c->fd.fd, SHUT_WR);
 	deadline(c, LINGER_MS);
 }
@@ -173,7 +208,7 @@ last_answer(struct http_conn *c, int status, const char *text, enum http_close w
 	http1_end_head(r);
 	if (!c->is_head)
 		str_printf(r, "%s\n", text);
-	http_out_add(&c->out, r->p, r->len);
+	http_out_add(&c->w->out, r->p, r->len);
 	c->state = CONN_FLUSH;
 	c->why = (unsigned char)why;
 	deadline(c, 0);
@@ -196,7 +231,7 @@ expire(struct http_conn *c)
 {
 	uint64_t now = clock_mono_ms();
 	c->expired = false;
-	if (c->write_by > 0 && c->write_by <= now) {
+	if (c->w->write_by > 0 && c->w->write_by <= now) {
 		http_conn_close(c, HTTP_CLOSE_WRITE_TIMEOUT);
 		return true;
 	}
@@ -205,7 +240,7 @@ expire(struct http_conn *c)
 	switch ((enum http_conn_state)c->state) {
 	case CONN_IDLE:
 		c->is_head = false;
-		if (c->in_n > 0)
+		if (c->w->in_n > 0)
 			last_answer(c, 408, "the head took too long", HTTP_CLOSE_HEADER_TIMEOUT);
 		else
 			http_conn_close(c, c->nreq > 0 ? HTTP_CLOSE_IDLE_TIMEOUT : HTTP_CLOSE_HEADER_TIMEOUT);
@@ -231,7 +266,7 @@ http_conn_blocked(struct http_conn *c)
 {
 	uint64_t ms = c->server->o.write_timeout;
 	c->blocked = true;
-	c->write_by = ms > 0 ? clock_mono_ms() + ms : 0;
+	c->w->write_by = ms > 0 ? clock_mono_ms() + ms : 0;
 }
 
 /* What is queued, as far as the socket takes it. True if something happened. */
@@ -239,18 +274,18 @@ static bool
 flush(struct http_conn *c)
 {
 	uint64_t sent;
-	if (!c->out.first || c->blocked || c->yields)
+	if (!c->w->out.first || c->blocked || c->yields)
 		return false;
-	switch (http_out_flush(&c->out, c->fd.fd, &sent)) {
+	switch (http_out_flush(&c->w->out, c->fd.fd, &sent)) {
 	case HTTP_OUT_EMPTY:
-		c->write_by = 0;
+		c->w->write_by = 0;
 		break;
 	case HTTP_OUT_FULL:
 		http_conn_blocked(c);
 		break;
 	case HTTP_OUT_TURN:
 		c->yields = true;
-		loop_call_soon(&c->call);
+		loop_call_soon(&c->w->call);
 		break;
 	case HTTP_OUT_CUT:
 		http_conn_close(c, HTTP_CLOSE_CUT);
@@ -268,20 +303,20 @@ begin_request(struct http_conn *c, size_t head_len)
 {
 	struct http_server *s = c->server;
 	const struct http1_head *h = &s->head;
-	c->scan = 0;
+	c->w->scan = 0;
 	c->in_head = false;
 	deadline(c, 0);
 	consume(c, head_len);
 	c->state = CONN_REQUEST;
 	c->nreq++;
-	c->req = NULL;
+	c->w->req = NULL;
 	c->minor = (unsigned char)h->minor;
 	c->keep = h->keep_alive;
 	c->is_head = str_slice_eq(h->method.p, h->method.n, "HEAD");
 	c->expect = h->expect_continue;
 	c->asked = c->paused = c->end_told = c->started = c->ended = c->want_drain = false;
-	c->left = 0;
-	http1_body_init(&c->body, h->framing, h->content_length);
+	c->w->left = 0;
+	http1_body_init(&c->w->body, h->framing, h->content_length);
 	c->body_done = h->framing == HTTP1_NO_BODY || (h->framing == HTTP1_LENGTH && h->content_length == 0);
 	s->cb.on_request(c, h);
 }
@@ -290,9 +325,9 @@ static void
 await_request(struct http_conn *c)
 {
 	c->state = CONN_IDLE;
-	c->scan = 0;
+	c->w->scan = 0;
 	c->in_head = false;
-	c->fresh = c->in_n > 0;
+	c->fresh = c->w->in_n > 0;
 	deadline(c, c->server->o.idle_timeout);
 }
 
@@ -307,11 +342,11 @@ static bool
 step_idle(struct http_conn *c)
 {
 	struct http_server *s = c->server;
-	size_t scan = c->scan, used;
+	size_t scan = c->w->scan, used;
 	enum http1_bad bad;
 	if (c->fresh) {
 		c->fresh = false;
-		switch (http1_parse_request(&s->head, c->in + c->in_off, c->in_n, &s->o.limits, &scan, &used, &bad)) {
+		switch (http1_parse_request(&s->head, c->w->in + c->w->in_off, c->w->in_n, &s->o.limits, &scan, &used, &bad)) {
 		case HTTP1_DONE:
 			begin_request(c, used);
 			return true;
@@ -323,7 +358,7 @@ step_idle(struct http_conn *c)
 			return true;
 		case HTTP1_MORE:
 		default:
-			c->scan = (unsigned)scan;
+			c->w->scan = (unsigned)scan;
 			if (!c->in_head)
 				deadline(c, s->o.header_timeout);
 			c->in_head = true;
@@ -335,11 +370,11 @@ step_idle(struct http_conn *c)
 		if (f == FILLED)
 			return c->fresh = true;
 		if (f != FILL_LATER) {
-			http_conn_close(c, gone(f, c->in_n > 0 ? HTTP_CLOSE_CLIENT_ABORT : HTTP_CLOSE_CLIENT));
+			http_conn_close(c, gone(f, c->w->in_n > 0 ? HTTP_CLOSE_CLIENT_ABORT : HTTP_CLOSE_CLIENT));
 			return true;
 		}
 	}
-	if (s->draining && c->in_n == 0) {
+	if (s->draining && c->w->in_n == 0) {
 		http_conn_close(c, HTTP_CLOSE_DRAIN);
 		return true;
 	}
@@ -351,7 +386,7 @@ static enum http1_step
 decode(struct http_conn *c, const char **data, size_t *n, enum http1_bad *bad)
 {
 	size_t used;
-	enum http1_step st = http1_body_feed(&c->body, c->in + c->in_off, c->in_n, &used, data, n, bad);
+	enum http1_step st = http1_body_feed(&c->w->body, c->w->in + c->w->in_off, c->w->in_n, &used, data, n, bad);
 	if (st != HTTP1_ERROR)
 		consume(c, used);
 	c->body_done = st == HTTP1_DONE;
@@ -369,7 +404,7 @@ step_body(struct http_conn *c)
 			s->cb.on_body_end(c);
 		return true;
 	}
-	if (c->in_n > 0) {
+	if (c->w->in_n > 0) {
 		const char *data;
 		size_t n;
 		enum http1_bad bad;
@@ -396,26 +431,27 @@ finish(struct http_conn *c)
 	struct http_server *s = c->server;
 	enum http_close why = HTTP_CLOSE_NONE;
 	if (!c->body_done && (c->expect || !c->keep || c->server->draining ||
-	    (c->body.framing == HTTP1_LENGTH && c->body.left > HTTP_DISCARD_MAX))) {
+	    (c->w->body.framing == HTTP1_LENGTH && c->w->body.left > HTTP_DISCARD_MAX))) {
 		/* Behind a body that is not read nothing can be found. */
 		why = HTTP_CLOSE_BODY_UNREAD;
 		linger(c, why);
 	} else if (!c->body_done) {
 		c->state = CONN_DISCARD;
-		c->discarded = 0;
+		c->w->discarded = 0;
 		deadline(c, s->o.body_timeout);
 	} else if (c->keep) {
 		await_request(c);
 	} else {
 		why = s->draining ? HTTP_CLOSE_DRAIN : HTTP_CLOSE_DONE;
-		if (c->in_n == 0) {
+		if (c->w->in_n == 0) {
 			http_conn_close(c, why);	/* tells on_done; it is still CONN_REQUEST */
 			return;
 		}
 		linger(c, why);
 	}
 	s->cb.on_done(c, true, why);
-	c->req = NULL;
+	if (c->w)	/* else on_done freed the server */
+		c->w->req = NULL;
 }
 
 static bool
@@ -433,16 +469,16 @@ step_request(struct http_conn *c)
 static bool
 step_discard(struct http_conn *c)
 {
-	if (c->in_n > 0) {
+	if (c->w->in_n > 0) {
 		const char *data;
 		size_t n;
-		unsigned before = c->in_n;
+		unsigned before = c->w->in_n;
 		enum http1_bad bad;
 		enum http1_step st = decode(c, &data, &n, &bad);
-		c->discarded += before - c->in_n;
+		c->w->discarded += before - c->w->in_n;
 		if (st == HTTP1_DONE)
 			await_request(c);
-		else if (st == HTTP1_ERROR || c->discarded > HTTP_DISCARD_MAX)
+		else if (st == HTTP1_ERROR || c->w->discarded > HTTP_DISCARD_MAX)
 			linger(c, st == HTTP1_ERROR ? HTTP_CLOSE_BAD_REQUEST : HTTP_CLOSE_BODY_UNREAD);
 		return true;
 	}
@@ -457,12 +493,12 @@ step_discard(struct http_conn *c)
 static bool
 step_linger(struct http_conn *c)
 {
-	consume(c, c->in_n);
+	consume(c, c->w->in_n);
 	if (!c->readable || c->reads >= BODY_READS)
 		return false;
 	enum filled f = fill(c, HTTP_SCRATCH);
-	c->discarded += c->in_n;
-	if (f == FILL_EOF || f == FILL_ERROR || c->discarded > LINGER_MAX)
+	c->w->discarded += c->w->in_n;
+	if (f == FILL_EOF || f == FILL_ERROR || c->w->discarded > LINGER_MAX)
 		http_conn_close(c, (enum http_close)c->why);
 	return f != FILL_LATER;
 }
@@ -480,7 +516,7 @@ step(struct http_conn *c)
 		return expire(c);
 	if (flush(c))
 		return true;
-	if (c->want_drain && c->out.bytes < s->o.out_high / 2 && c->state == CONN_REQUEST) {
+	if (c->want_drain && c->w->out.bytes < s->o.out_high / 2 && c->state == CONN_REQUEST) {
 		c->want_drain = false;
 		if (s->cb.on_drain && !c->ended)
 			s->cb.on_drain(c);
@@ -494,7 +530,7 @@ step(struct http_conn *c)
 	case CONN_DISCARD:
 		return step_discard(c);
 	case CONN_FLUSH:
-		if (c->out.first)
+		if (c->w->out.first)
 			return false;
 		linger(c, (enum http_close)c->why);
 		return true;
@@ -524,6 +560,7 @@ run(void *arg)
 	struct http_server *s = c->server;
 	ASSERT(!c->running);
 	http_server_enter(s);
+	http_conn_work(c);
 	c->running = true;
 	c->yields = false;
 	c->reads = 0;
@@ -535,6 +572,8 @@ run(void *arg)
 	} else {
 		settle_input(c);
 		watch(c);
+		if (c->state == CONN_IDLE && !c->w->in && !c->w->out.first && !c->w->call.pending)
+			release_work(c);
 	}
 	http_server_leave(s);
 }
@@ -542,8 +581,9 @@ run(void *arg)
 void
 http_conn_kick(struct http_conn *c)
 {
+	http_conn_work(c);
 	if (!c->running)
-		loop_call_soon(&c->call);
+		loop_call_soon(&c->w->call);
 }
 
 static void
@@ -558,15 +598,23 @@ on_fd(void *arg, int what)
 }
 
 struct http_conn *
-http_conn_new(struct http_server *s, int fd, const struct sockaddr *sa, socklen_t len)
+http_conn_new(struct http_server *s, int fd, const struct sockaddr *sa)
 {
 	struct http_conn *c = mem_zalloc(sizeof *c);
 	c->server = s;
-	c->is_unix = sa->sa_family != AF_INET && sa->sa_family != AF_INET6;
-	if (!c->is_unix)
-		memcpy(&c->from, sa, len < sizeof c->from ? len : sizeof c->from);
+	if (sa->sa_family == AF_INET) {
+		c->from.v4 = ((const struct sockaddr_in *)(const void *)sa)->sin_addr;
+	} else if (sa->sa_family == AF_INET6) {
+		const struct in6_addr *a = &((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr;
+		c->is_v6 = !IN6_IS_ADDR_V4MAPPED(a);
+		if (c->is_v6)
+			c->from.v6 = *a;
+		else
+			memcpy(&c->from.v4, &a->s6_addr[12], 4);
+	} else {
+		c->is_unix = true;
+	}
 	loop_fd_init(&c->fd, s->loop, fd, on_fd, c);
-	loop_call_init(&c->call, s->loop, run, c);
 	list_add_tail(&s->conns, &c->node);
 	deadline(c, s->o.header_timeout);
 	loop_fd_want(&c->fd, LOOP_READ);
@@ -576,13 +624,14 @@ http_conn_new(struct http_server *s, int fd, const struct sockaddr *sa, socklen_
 void
 http_conn_set(struct http_conn *c, void *req)
 {
-	c->req = req;
+	http_conn_work(c);
+	c->w->req = req;
 }
 
 void *
 http_conn_get(const struct http_conn *c)
 {
-	return c->req;
+	return c->w ? c->w->req : NULL;
 }
 
 struct http_server *
@@ -597,23 +646,31 @@ http_conn_peer_is_unix(const struct http_conn *c)
 	return c->is_unix;
 }
 
+/* inet_ntop takes longer than all the parsing of a request. */
+static void
+v4_text(const struct in_addr *a, char *out)
+{
+	const unsigned char *b = (const unsigned char *)a;
+	for (int i = 0; i < 4; i++) {
+		if (b[i] >= 100)
+			*out++ = (char)('0' + b[i] / 100);
+		if (b[i] >= 10)
+			*out++ = (char)('0' + b[i] / 10 % 10);
+		*out++ = (char)('0' + b[i] % 10);
+		*out++ = i < 3 ? '.' : '\0';
+	}
+}
+
 const char *
 http_conn_peer(struct http_conn *c)
 {
-	char text[INET6_ADDRSTRLEN];
-	const void *addr = &c->from.in4.sin_addr;
-	int family = c->from.sa.sa_family;
 	if (c->is_unix)
 		return "unix:";
-	if (c->peer)
-		return c->peer;
-	if (family == AF_INET6) {
-		addr = &c->from.in6.sin6_addr;
-		if (IN6_IS_ADDR_V4MAPPED(&c->from.in6.sin6_addr)) {
-			addr = &c->from.in6.sin6_addr.s6_addr[12];
-			family = AF_INET;
-		}
-	}
-	c->peer = mem_strdup(inet_ntop(family, addr, text, sizeof text) ? text : "?");
-	return c->peer;
+	http_conn_work(c);
+	char *text = c->w->peer;
+	if (text[0] == '\0' && !c->is_v6)
+		v4_text(&c->from.v4, text);
+	else if (text[0] == '\0' && !inet_ntop(AF_INET6, &c->from.v6, text, sizeof c->w->peer))
+		return "?";
+	return text;
 }

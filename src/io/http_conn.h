@@ -17,6 +17,7 @@
 #include "io/loop.h"
 
 #define HTTP_SCRATCH 65536
+#define HTTP_STORE_MAX 256	/* of struct http_work */
 #define HTTP_DISCARD_MAX 65536	/* of a body that nobody wanted */
 
 struct http_server {
@@ -28,6 +29,8 @@ struct http_server {
 	unsigned nconns;
 	unsigned port;
 	unsigned busy;		/* calls of ours on the stack: the memory must stay */
+	struct http_work *store;	/* not in use */
+	unsigned stored;
 	bool draining, freed;
 	bool starved;		/* no descriptors: accepting pauses until retry fires */
 	struct loop_timer retry;
@@ -51,15 +54,15 @@ enum http_conn_state {
 /* What the bytes given to http_conn_write become. */
 enum http_conn_framing { SEND_RAW, SEND_LENGTH, SEND_CHUNKED, SEND_NOTHING };
 
-struct http_conn {
-	struct list node;
-	struct http_server *server;
-	struct loop_fd fd;
+/* What a connection needs while something is going on. Taken from the server's store and given back when it idles, so that a
+ * connection that waits costs little. */
+struct http_work {
+	struct http_work *next;		/* in the store */
 	struct loop_call call;
 	void *req;
-	uint64_t read_by, write_by;	/* deadlines, monotonic ms; 0: none */
+	uint64_t write_by;		/* a deadline like read_by */
 
-	/* Input: n bytes at p + off, p on the heap or the server's scratch (never between two turns of the loop). */
+	/* Input: in_n bytes at in + in_off, on the heap or in the server's scratch (never between two turns of the loop). */
 	char *in;
 	unsigned in_off, in_n, in_cap;
 	unsigned scan;			/* see http1_parse_request */
@@ -68,25 +71,33 @@ struct http_conn {
 
 	struct http_out out;
 	uint64_t left;			/* bytes that the answer still owes */
+	char peer[INET6_ADDRSTRLEN];	/* of from, once somebody asked */
+};
 
+struct http_conn {
+	struct list node;
+	struct http_server *server;
+	struct http_work *w;		/* NULL while idle; see http_conn_work */
+	struct loop_fd fd;
+	uint64_t read_by;		/* deadline, monotonic ms; 0: none */
+	union {
+		struct in_addr v4;
+		struct in6_addr v6;
+	} from;
 	unsigned nreq;
 	unsigned char state, framing, why, minor, reads;
+	bool is_unix : 1, is_v6 : 1;
 	bool running : 1;		/* in run(): what is asked is done when the callback has returned */
 	bool readable : 1, fresh : 1, in_head : 1;
 	bool blocked : 1, yields : 1, want_drain : 1;
-	bool aborting : 1, expired : 1, keep : 1, is_head : 1, is_unix : 1;
+	bool aborting : 1, expired : 1, keep : 1, is_head : 1;
 	bool asked : 1, paused : 1, body_done : 1, end_told : 1, expect : 1;
 	bool started : 1, ended : 1;
-
-	char *peer;			/* text, once somebody asked */
-	union {
-		struct sockaddr sa;
-		struct sockaddr_in in4;
-		struct sockaddr_in6 in6;
-	} from;
 };
 
-struct http_conn *http_conn_new(struct http_server *s, int fd, const struct sockaddr *sa, socklen_t len);
+struct http_conn *http_conn_new(struct http_server *s, int fd, const struct sockaddr *sa);
+/* Makes sure that there is c->w. */
+void http_conn_work(struct http_conn *c);
 /* Looks at what there is to do, in the next turn. */
 void http_conn_kick(struct http_conn *c);
 /* The socket takes no more for now. */

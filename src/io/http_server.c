@@ -45,6 +45,10 @@ http_server_leave(struct http_server *s)
 {
 	if (--s->busy > 0 || !s->freed)
 		return;
+	for (struct http_work *w; (w = s->store);) {
+		s->store = w->next;
+		mem_free(w);
+	}
 	str_fini(&s->reply);
 	mem_free(s);
 }
@@ -93,7 +97,7 @@ on_sweep(void *arg)
 	struct list *it, *nxt;
 	LIST_FOREACH (it, nxt, &s->conns) {
 		struct http_conn *c = LIST_ENTRY(it, struct http_conn, node);
-		if ((c->read_by > 0 && c->read_by <= now) || (c->write_by > 0 && c->write_by <= now)) {
+		if ((c->read_by > 0 && c->read_by <= now) || (c->w && c->w->write_by > 0 && c->w->write_by <= now)) {
 			c->expired = true;
 			http_conn_kick(c);
 		}
@@ -103,9 +107,9 @@ on_sweep(void *arg)
 }
 
 static void
-accepted(struct http_server *s, int fd, const struct sockaddr *sa, socklen_t len)
+accepted(struct http_server *s, int fd, const struct sockaddr *sa)
 {
-	struct http_conn *c = http_conn_new(s, fd, sa, len);
+	struct http_conn *c = http_conn_new(s, fd, sa);
 	s->nconns++;
 	if (!loop_timer_pending(&s->sweep))
 		loop_timer_set(&s->sweep, sweep_ms(s));
@@ -129,7 +133,7 @@ on_accept(void *arg, int what)
 		ss.ss_family = AF_UNSPEC;
 		int fd = accept4(sock, (struct sockaddr *)&ss, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd >= 0) {
-			accepted(s, fd, (struct sockaddr *)&ss, len);
+			accepted(s, fd, (struct sockaddr *)&ss);
 		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
 			log_warn("http", "accept: %s; trying again every %d ms", strerror(errno), RETRY_MS);
 			s->starved = true;

@@ -81,7 +81,7 @@ const char *http_server_date(struct http_server *s);
 void http_conn_set(struct http_conn *c, void *req);
 void *http_conn_get(const struct http_conn *c);
 struct http_server *http_conn_server(const struct http_conn *c);
-/* The peer's address without its port, "unix:" for Unix sockets. */
+/* The peer's address without its port, "unix:" for Unix sockets; valid until on_done, or the callback returns. */
 const char *http_conn_peer(struct http_conn *c);
 bool http_conn_peer_is_unix(const struct http_conn *c);
 

@@ -25,7 +25,7 @@ static struct http_server *server;
 static struct http_server_opts opts;
 static struct str said, body;
 static struct http_conn *held;	/* the request that waits for the test */
-static bool tell_opens;
+static bool tell_opens, free_when_done;
 static unsigned pieces, drains;
 static size_t produced, longest;
 static struct loop_timer later;
@@ -176,6 +176,8 @@ on_done(struct http_conn *c, bool ok, enum http_close why)
 	held = NULL;
 	assert_ptr_equal(http_conn_get(c), &said);
 	str_printf(&said, "%s:%s ", ok ? "ok" : "failed", http_close_name(why));
+	if (free_when_done)
+		http_server_free(&server);
 }
 
 static void
@@ -232,7 +234,7 @@ setup(void **state)
 	loop_timer_init(&later, loop, on_later, NULL);
 	str_clear(&said);
 	str_clear(&body);
-	tell_opens = false;
+	tell_opens = free_when_done = false;
 	held = NULL;
 	longest = 0;
 	return 0;
@@ -917,6 +919,28 @@ test_freeing(void **state)
 	hang_up(&m);
 }
 
+static void
+test_freeing_when_done(void **state)
+{
+	static const char *const paths[] = {"/hello", "/abort", "/unread"};
+	struct client k;
+	char req[100];
+	for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+		if (!server) {
+			teardown(state);
+			setup(state);
+		}
+		free_when_done = true;
+		dial(&k);
+		snprintf(req, sizeof req, "POST %s HTTP/1.1\r\n" H "Content-Length: %d\r\n\r\n", paths[i], i == 2 ? 100000 : 0);
+		put(&k, req);
+		see_end(&k);
+		assert_null(server);
+		assert_int_equal(count(said.p, "closed:"), 1);
+		hang_up(&k);
+	}
+}
+
 int
 main(void)
 {
@@ -941,6 +965,7 @@ main(void)
 	    TEST(test_starved),
 	    TEST(test_drain),
 	    TEST(test_freeing),
+	    TEST(test_freeing_when_done),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
