@@ -68,7 +68,7 @@ http_conn_resume(struct http_conn *c)
 	if (dead(c) || !c->paused)
 		return;
 	c->paused = false;
-	if (c->asked && !c->body_done)
+	if (c->asked && !c->body_done && !c->tunnel)
 		await_body(c);
 	http_conn_kick(c);
 }
@@ -120,6 +120,23 @@ http_conn_start(struct http_conn *c, const struct str *head, uint64_t length)
 		str_addz(r, "Connection: keep-alive\r\n");
 	http1_end_head(r);
 	http_out_add(&c->w->out, r->p, r->len);
+	http_conn_kick(c);
+}
+
+void
+http_conn_tunnel(struct http_conn *c, const struct str *head)
+{
+	if (dead(c))
+		return;
+	ASSERT(!c->started && c->body_done);
+	c->started = c->tunnel = true;
+	c->keep = false;
+	c->framing = SEND_RAW;
+	http1_body_init(&c->w->body, HTTP1_UNTIL_CLOSE, 0);
+	c->body_done = c->end_told = false;
+	c->asked = true;
+	http_out_add(&c->w->out, head->p, head->len);
+	http_out_add(&c->w->out, "\r\n", 2);
 	http_conn_kick(c);
 }
 

@@ -314,7 +314,7 @@ begin_request(struct http_conn *c, size_t head_len)
 	c->keep = h->keep_alive;
 	c->is_head = str_slice_eq(h->method.p, h->method.n, "HEAD");
 	c->expect = h->expect_continue;
-	c->asked = c->paused = c->end_told = c->started = c->ended = c->want_drain = false;
+	c->asked = c->paused = c->end_told = c->started = c->ended = c->tunnel = c->want_drain = false;
 	c->w->left = 0;
 	http1_body_init(&c->w->body, h->framing, h->content_length);
 	c->body_done = h->framing == HTTP1_NO_BODY || (h->framing == HTTP1_LENGTH && h->content_length == 0);
@@ -417,9 +417,11 @@ step_body(struct http_conn *c)
 	if (!c->readable || c->reads >= BODY_READS)
 		return false;
 	enum filled f = fill(c, HTTP_SCRATCH);
-	if (f == FILL_EOF || f == FILL_ERROR)
+	if (f == FILL_EOF && c->tunnel)
+		c->body_done = true;	/* it may still listen */
+	else if (f == FILL_EOF || f == FILL_ERROR)
 		http_conn_close(c, gone(f, HTTP_CLOSE_CLIENT_ABORT));
-	else if (f == FILLED)
+	else if (f == FILLED && !c->tunnel)
 		deadline(c, s->o.body_timeout);
 	return f != FILL_LATER;
 }
@@ -430,7 +432,10 @@ finish(struct http_conn *c)
 {
 	struct http_server *s = c->server;
 	enum http_close why = HTTP_CLOSE_NONE;
-	if (!c->body_done && (c->expect || !c->keep || c->server->draining ||
+	if (c->tunnel && !c->body_done) {
+		why = HTTP_CLOSE_DONE;
+		linger(c, why);
+	} else if (!c->body_done && (c->expect || !c->keep || c->server->draining ||
 	    (c->w->body.framing == HTTP1_LENGTH && c->w->body.left > HTTP_DISCARD_MAX))) {
 		/* Behind a body that is not read nothing can be found. */
 		why = HTTP_CLOSE_BODY_UNREAD;
@@ -460,7 +465,7 @@ step_request(struct http_conn *c)
 	if (body_flows(c) && step_body(c))
 		return true;
 	/* A body that is flowing is awaited, unless the client may never send it. */
-	if (!answer_sent(c) || (!c->body_done && body_flows(c) && !c->expect))
+	if (!answer_sent(c) || (!c->body_done && body_flows(c) && !c->expect && !c->tunnel))
 		return false;
 	finish(c);
 	return true;

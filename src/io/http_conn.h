@@ -92,7 +92,7 @@ struct http_conn {
 	bool blocked : 1, yields : 1, want_drain : 1;
 	bool aborting : 1, expired : 1, keep : 1, is_head : 1;
 	bool asked : 1, paused : 1, body_done : 1, end_told : 1, expect : 1;
-	bool started : 1, ended : 1;
+	bool started : 1, ended : 1, tunnel : 1;
 };
 
 struct http_conn *http_conn_new(struct http_server *s, int fd, const struct sockaddr *sa);

@@ -98,6 +98,10 @@ void http_conn_resume(struct http_conn *c);
 #define HTTP_CONN_CHUNKED UINT64_MAX
 #define HTTP_CONN_BODYLESS (UINT64_MAX - 1)
 void http_conn_start(struct http_conn *c, const struct str *head, uint64_t length);
+/* Starts the answer 101 (RFC 9110 7.8) and makes a tunnel of the connection: what the client sends comes to on_body as it is, its
+ * end of file to on_body_end; http_conn_write sends as it is. http_conn_end closes; nothing is timed but writes. The request
+ * must have no body. head: with Connection and Upgrade, without the final CRLF. */
+void http_conn_tunnel(struct http_conn *c, const struct str *head);
 /* Queues body bytes (copied). false: queue above out_high, wait for on_drain (the bytes were taken all the same). */
 bool http_conn_write(struct http_conn *c, const void *p, size_t n);
 /* Queues a file's range; the descriptor is the connection's from now on and is closed by it. */

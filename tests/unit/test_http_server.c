@@ -125,6 +125,11 @@ on_request(struct http_conn *c, const struct http1_head *h)
 		start(c, 200, 10);
 		http_conn_write(c, "part", 4);
 		http_conn_end(c);
+	} else if (strcmp(path, "/tunnel") == 0) {
+		struct str head = STR_INIT;
+		str_addz(&head, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n");
+		http_conn_tunnel(c, &head);
+		str_fini(&head);
 	} else if (strcmp(path, "/free") == 0) {
 		http_server_free(&server);
 	} else if (strcmp(path, "/unread") == 0) {
@@ -142,6 +147,8 @@ on_body(struct http_conn *c, const void *p, size_t n)
 	pieces++;
 	longest = n > longest ? n : longest;
 	held = c;
+	if (strstr(said.p, "/tunnel"))
+		http_conn_write(c, p, n);
 	if (strstr(said.p, "/slow")) {
 		http_conn_pause(c);
 		loop_timer_set(&later, 1);
@@ -159,6 +166,8 @@ static void
 on_body_end(struct http_conn *c)
 {
 	str_addz(&said, "end ");
+	if (strstr(said.p, "/tunnel"))
+		http_conn_end(c);
 	if (!http_conn_started(c))
 		http_conn_reply(c, 200, NULL, NULL, body.p ? body.p : "", body.len);
 }
@@ -593,6 +602,32 @@ test_unread(void **state)
 }
 
 static void
+test_tunnel(void **state)
+{
+	struct client k;
+	(void)state;
+	dial(&k);
+	put(&k, "GET /tunnel HTTP/1.1\r\n" H "Connection: upgrade\r\nUpgrade: x\r\n\r\nGET early");
+	see(&k, "Upgrade: x\r\n\r\nGET early");
+	put(&k, "late\n");
+	see(&k, "GET earlylate\n");
+	shutdown(k.fd, SHUT_WR);	/* the server ends what it says in on_body_end */
+	see_end(&k);
+	assert_true(k.eof);
+	assert_string_equal(said.p, "/tunnel end ok:DONE closed:DONE ");
+	hang_up(&k);
+	/* Our side ends first. */
+	str_clear(&said);
+	dial(&k);
+	put(&k, "GET /tunnel HTTP/1.1\r\n" H "\r\nx");
+	see(&k, "\r\n\r\nx");
+	http_conn_end(held);
+	see_end(&k);
+	hang_up(&k);
+	hear("/tunnel ok:DONE closed:DONE");
+}
+
+static void
 test_files(void **state)
 {
 	struct client k;
@@ -955,6 +990,7 @@ main(void)
 	    TEST(test_bodies),
 	    TEST(test_expect),
 	    TEST(test_unread),
+	    TEST(test_tunnel),
 	    TEST(test_files),
 	    TEST(test_back_pressure),
 	    TEST(test_aborts),
