@@ -14,7 +14,7 @@ enum act { ACT_FAIL, ACT_LOST, ACT_DELAY, ACT_KILL };
 
 struct rule {
 	enum kind kind;
-	uint64_t from, to;	/* of the kind's operations, counted from 1 */
+	uint64_t from, to; /* of the kind's operations, counted from 1 */
 	enum act act;
 	enum err e;
 	uint64_t delay_ms;
@@ -36,7 +36,7 @@ struct fault_op {
 	struct fault *f;
 	enum kind kind;
 	struct loop_timer timer;
-	struct store_op *inner;	/* NULL: not begun, or over */
+	struct store_op *inner; /* NULL: not begun, or over */
 	bool lost, paused;
 	enum err fail;
 	char *key, *start_after, *after, *if_etag;
@@ -126,8 +126,8 @@ parse_line(const char *p, struct rule *r)
 	const char *w;
 
 	memset(r, 0, sizeof(*r));
-	return (w = word(&p, &n)) != NULL && parse_kind(w, n, &r->kind) && (w = word(&p, &n)) != NULL && parse_span(w, n, r) &&
-	    (w = word(&p, &n)) != NULL && parse_act(&p, w, n, r) && word(&p, &n) == NULL;
+	return (w = word(&p, &n)) != NULL && parse_kind(w, n, &r->kind) && (w = word(&p, &n)) != NULL &&
+	       parse_span(w, n, r) && (w = word(&p, &n)) != NULL && parse_act(&p, w, n, r) && word(&p, &n) == NULL;
 }
 
 /* ---- operations ---- */
@@ -408,8 +408,8 @@ fault_del(struct store *s, const char *key, size_t klen, uint64_t limit_ms, stor
 }
 
 static struct store_op *
-fault_list(struct store *s, const char *prefix, const char *start_after, const char *after, unsigned max, store_list_done *done,
-    void *arg)
+fault_list(struct store *s, const char *prefix, const char *start_after, const char *after, unsigned max,
+    store_list_done *done, void *arg)
 {
 	struct fault_op *op = op_new(s, OP_LIST, prefix, prefix != NULL ? strlen(prefix) : 0, arg);
 
@@ -482,8 +482,8 @@ fault_free(struct store *s)
 struct store *
 fault_new(struct loop *l, struct store **inner, const char *rules, struct errbuf *eb)
 {
-	static const struct store_ops ops = {fault_head, fault_get, fault_put, fault_del, fault_list, fault_abort_uploads, fault_probe,
-	    fault_pause, fault_resume, fault_cancel, fault_free};
+	static const struct store_ops ops = {fault_head, fault_get, fault_put, fault_del, fault_list,
+	    fault_abort_uploads, fault_probe, fault_pause, fault_resume, fault_cancel, fault_free};
 	struct fault *f = mem_zalloc(sizeof(*f));
 	unsigned line = 1;
 
@@ -497,8 +497,10 @@ fault_new(struct loop *l, struct store **inner, const char *rules, struct errbuf
 		if (first < end && *first != '#') {
 			f->rules = mem_realloc(f->rules, (f->nrules + 1) * sizeof(*f->rules));
 			if (!parse_line(p, &f->rules[f->nrules++])) {
-				(void)err_set(eb, ERR_SYNTAX, "fault rule %u: \"%.*s\": want e.g. \"put 3 UNAVAIL\", \"get 1-5 delay 500ms\", "
-				    "\"put 2 lost\", \"* 7 kill\"", line, (int)(end - p), p);
+				(void)err_set(eb, ERR_SYNTAX,
+				    "fault rule %u: \"%.*s\": want e.g. \"put 3 UNAVAIL\", \"get 1-5 delay 500ms\", "
+				    "\"put 2 lost\", \"* 7 kill\"",
+				    line, (int)(end - p), p);
 				mem_free(f->rules);
 				mem_free(f);
 				return NULL;

@@ -1,8 +1,7 @@
-#include "store/local.h"
+#include "store/local_int.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,31 +14,15 @@
 #include "base/digest.h"
 #include "base/keypath.h"
 #include "base/mem.h"
-#include "base/str.h"
 #include "base/utf8.h"
 #include "store/mime.h"
 #include "store/store.h"
 
 #define READ_CHUNK (256 << 10)
-#define TMP_PREFIX KEYPATH_OURS_PREFIX "-tmp-"
-#define SITE_MAX 64		/* bytes of the sentinel */
+#define SITE_MAX   64 /* bytes of the sentinel */
 
-struct local {
-	char *path, *site;
-	int fd;
-	dev_t dev;
-	ino_t ino;
-};
-
-/* A key as a terminated path, split before its last component. */
-struct split {
-	char path[PATH_MAX];
-	size_t dirlen;		/* of the parent's path, without its slash; 0: the root itself */
-	const char *base;
-};
-
-static enum err
-split_key(struct split *s, const char *key, size_t klen)
+enum err
+local_split_key(struct local_split *s, const char *key, size_t klen)
 {
 	const char *slash;
 
@@ -55,14 +38,13 @@ split_key(struct split *s, const char *key, size_t klen)
 	return ERR_OK;
 }
 
-/* The only way in: never above the root, never through a symlink. -1 and errno. */
-static int
-open_beneath(int dir, const char *path, int flags, mode_t mode)
+int
+local_open_beneath(int dir, const char *path, int flags, mode_t mode)
 {
 	struct open_how how = {
-		.flags = (uint64_t)(unsigned)(flags | O_CLOEXEC | O_NOFOLLOW),
-		.mode = mode,
-		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+	    .flags = (uint64_t)(unsigned)(flags | O_CLOEXEC | O_NOFOLLOW),
+	    .mode = mode,
+	    .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
 	};
 	long fd;
 
@@ -72,21 +54,21 @@ open_beneath(int dir, const char *path, int flags, mode_t mode)
 	return (int)fd;
 }
 
-static int
-open_parent(const struct local *l, struct split *s)
+int
+local_open_parent(const struct local *l, struct local_split *s)
 {
 	int fd;
 
 	if (s->dirlen == 0)
-		return open_beneath(l->fd, ".", O_RDONLY | O_DIRECTORY, 0);
+		return local_open_beneath(l->fd, ".", O_RDONLY | O_DIRECTORY, 0);
 	s->path[s->dirlen] = '\0';
-	fd = open_beneath(l->fd, s->path, O_RDONLY | O_DIRECTORY, 0);
+	fd = local_open_beneath(l->fd, s->path, O_RDONLY | O_DIRECTORY, 0);
 	s->path[s->dirlen] = '/';
 	return fd;
 }
 
-static void
-close_keep_errno(int fd)
+void
+local_close(int fd)
 {
 	int saved = errno;
 
@@ -99,14 +81,15 @@ close_keep_errno(int fd)
 static enum err
 read_sentinel(int dir, char site[SITE_MAX + 1], struct errbuf *eb, const char *root)
 {
-	int fd = open_beneath(dir, KEYPATH_SENTINEL, O_RDONLY | O_NONBLOCK, 0);
+	int fd = local_open_beneath(dir, KEYPATH_SENTINEL, O_RDONLY | O_NONBLOCK, 0);
 	ssize_t n;
 
 	if (fd < 0)
-		return err_set(eb, ERR_SENTINEL, "%s: no %s there (%s): is the disk mounted? `r2shim init` writes it once", root,
-		    KEYPATH_SENTINEL, strerror(errno));
+		return err_set(eb, ERR_SENTINEL,
+		    "%s: no %s there (%s): is the disk mounted? `r2shim init` writes it once", root, KEYPATH_SENTINEL,
+		    strerror(errno));
 	n = pread(fd, site, SITE_MAX, 0);
-	close_keep_errno(fd);
+	local_close(fd);
 	if (n < 0)
 		return err_set(eb, ERR_SENTINEL, "%s/%s: %s", root, KEYPATH_SENTINEL, strerror(errno));
 	site[n] = '\0';
@@ -121,7 +104,8 @@ check_sentinel(int dir, const char *site, struct errbuf *eb, const char *root)
 	enum err e = read_sentinel(dir, found, eb, root);
 
 	if (e == ERR_OK && strcmp(found, site) != 0)
-		e = err_set(eb, ERR_SENTINEL, "%s/%s names the site \"%s\", not \"%s\"", root, KEYPATH_SENTINEL, found, site);
+		e = err_set(
+		    eb, ERR_SENTINEL, "%s/%s names the site \"%s\", not \"%s\"", root, KEYPATH_SENTINEL, found, site);
 	return e;
 }
 
@@ -138,8 +122,9 @@ local_open(struct local **out, const char *root, const char *site, struct errbuf
 	l->site = mem_strdup(site);
 	if ((l->fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0 || fstat(l->fd, &st) < 0) {
 		e = err_set(eb, err_from_errno(errno), "%s: %s", root, strerror(errno));
-	} else if ((probe = open_beneath(l->fd, ".", O_PATH, 0)) < 0 && (errno == ENOSYS || errno == EPERM)) {
-		e = err_set(eb, ERR_UNSUPPORTED, "%s: openat2: %s: Linux 5.6 or newer is needed, and a container must allow it", root,
+	} else if ((probe = local_open_beneath(l->fd, ".", O_PATH, 0)) < 0 && (errno == ENOSYS || errno == EPERM)) {
+		e = err_set(eb, ERR_UNSUPPORTED,
+		    "%s: openat2: %s: Linux 5.6 or newer is needed, and a container must allow it", root,
 		    strerror(errno));
 	} else {
 		if (probe >= 0)
@@ -182,8 +167,8 @@ local_sentinel(struct local *l, struct errbuf *eb)
 	if (fstat(fd, &st) < 0)
 		e = err_set(eb, ERR_SENTINEL, "%s: %s", l->path, strerror(errno));
 	else if (st.st_dev != l->dev || st.st_ino != l->ino)
-		e = err_set(eb, ERR_SENTINEL, "%s is not the folder that it was at the start: mounted, unmounted or replaced since",
-		    l->path);
+		e = err_set(eb, ERR_SENTINEL,
+		    "%s is not the folder that it was at the start: mounted, unmounted or replaced since", l->path);
 	else
 		e = check_sentinel(fd, l->site, eb, l->path);
 	(void)close(fd);
@@ -193,15 +178,15 @@ local_sentinel(struct local *l, struct errbuf *eb)
 static enum err
 write_sentinel_file(int dir, const char *site)
 {
-	static const char tmp[] = TMP_PREFIX "sentinel";
-	int fd = open_beneath(dir, tmp, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+	static const char tmp[] = LOCAL_TMP_PREFIX "sentinel";
+	int fd = local_open_beneath(dir, tmp, O_WRONLY | O_CREAT | O_TRUNC, 0644);
 	size_t n = strlen(site);
 	bool ok;
 
 	if (fd < 0)
 		return err_from_errno(errno);
 	ok = write(fd, site, n) == (ssize_t)n && write(fd, "\n", 1) == 1 && fsync(fd) == 0;
-	close_keep_errno(fd);
+	local_close(fd);
 	if (ok && renameat(dir, tmp, dir, KEYPATH_SENTINEL) == 0 && fsync(dir) == 0)
 		return ERR_OK;
 	return err_from_errno(errno);
@@ -219,7 +204,8 @@ local_sentinel_write(const char *root, const char *site, struct errbuf *eb)
 	if (faccessat(fd, KEYPATH_SENTINEL, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
 		e = read_sentinel(fd, found, eb, root);
 		if (e == ERR_OK && strcmp(found, site) != 0)
-			e = err_set(eb, ERR_STATE, "%s belongs to the site \"%s\" already (%s)", root, found, KEYPATH_SENTINEL);
+			e = err_set(
+			    eb, ERR_STATE, "%s belongs to the site \"%s\" already (%s)", root, found, KEYPATH_SENTINEL);
 	} else if ((e = write_sentinel_file(fd, site)) != ERR_OK) {
 		(void)err_set(eb, e, "%s/%s: cannot write it: %s", root, KEYPATH_SENTINEL, strerror(errno));
 	}
@@ -255,35 +241,34 @@ fill_stat(struct local_stat *out, const struct stat *st)
 	out->exists = true;
 }
 
-/*
- * Nothing answers to the key. Is that proof? Walk up to the deepest component that is there: it must be a folder that we may
- * read, the one below it must be missing (or be no folder: ENOTDIR), and the root must be the right one. NOTFOUND, or why not.
- */
-static enum err
-prove_absence(struct local *l, struct split *s)
+enum err
+local_prove_absence(struct local *l, struct local_split *s)
 {
 	enum err e = local_sentinel(l, NULL);
 	bool is_parent = true;
 	struct stat st;
 
 	while (e == ERR_OK) {
-		int dir = open_parent(l, s);
+		int dir = local_open_parent(l, s);
 
 		if (dir >= 0) {
 			if (fstatat(dir, s->base, &st, AT_SYMLINK_NOFOLLOW) == 0)
-				/* there after all: it came this moment; above the parent a file in a folder's place is proof, a
-				 * symlink is not: what lies behind it was never ours to judge */
-				e = is_parent || S_ISDIR(st.st_mode) ? ERR_CHANGED :
-				    S_ISLNK(st.st_mode) ? ERR_UNSUPPORTED : ERR_NOTFOUND;
+				/* there after all: it came this moment; above the parent a file in a folder's place is
+				 * proof, a symlink is not: what lies behind it was never ours to judge */
+				e = is_parent || S_ISDIR(st.st_mode) ? ERR_CHANGED
+				    : S_ISLNK(st.st_mode)            ? ERR_UNSUPPORTED
+								     : ERR_NOTFOUND;
 			else
-				e = errno == ENOENT ? ERR_NOTFOUND : errno == ENAMETOOLONG ? ERR_TOOBIG : err_from_errno(errno);
+				e = errno == ENOENT         ? ERR_NOTFOUND
+				    : errno == ENAMETOOLONG ? ERR_TOOBIG
+							    : err_from_errno(errno);
 			(void)close(dir);
 		} else if (errno == ELOOP || errno == EXDEV) {
 			e = ERR_UNSUPPORTED;
 		} else if (errno != ENOENT && errno != ENOTDIR) {
 			e = err_from_errno(errno);
 		} else if (s->dirlen == 0) {
-			e = ERR_SENTINEL;	/* the root itself is gone */
+			e = ERR_SENTINEL; /* the root itself is gone */
 		} else {
 			/* the parent is missing, or no folder: then it is its absence that wants proof */
 			char *slash;
@@ -304,7 +289,7 @@ prove_absence(struct local *l, struct split *s)
 enum err
 local_open_key(struct local *l, const char *key, size_t klen, int *fd, struct local_stat *st)
 {
-	struct split s;
+	struct local_split s;
 	struct stat sb;
 	enum err e;
 
@@ -312,13 +297,13 @@ local_open_key(struct local *l, const char *key, size_t klen, int *fd, struct lo
 	memset(st, 0, sizeof(*st));
 	if (klen > 0 && key[klen - 1] == '/')
 		return ERR_NOTFOUND;
-	if ((e = split_key(&s, key, klen)) != ERR_OK)
+	if ((e = local_split_key(&s, key, klen)) != ERR_OK)
 		return e == ERR_TOOBIG ? ERR_NOTFOUND : e;
 	/* a FIFO does not block (O_NONBLOCK), a terminal does not become ours */
-	*fd = open_beneath(l->fd, s.path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
+	*fd = local_open_beneath(l->fd, s.path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
 	if (*fd < 0) {
 		if (errno == ENOENT || errno == ENOTDIR) {
-			e = prove_absence(l, &s);
+			e = local_prove_absence(l, &s);
 			return e == ERR_UNSUPPORTED || e == ERR_TOOBIG ? ERR_NOTFOUND : e;
 		}
 		if (errno == ELOOP || errno == EXDEV || errno == ENXIO || errno == ENODEV || errno == ENAMETOOLONG)
@@ -341,21 +326,21 @@ local_open_key(struct local *l, const char *key, size_t klen, int *fd, struct lo
 enum err
 local_look(struct local *l, const char *key, size_t klen, struct local_stat *st)
 {
-	struct split s;
+	struct local_split s;
 	struct stat sb;
 	enum err e;
 	int fd;
 
 	memset(st, 0, sizeof(*st));
-	if ((e = split_key(&s, key, klen)) != ERR_OK)
+	if ((e = local_split_key(&s, key, klen)) != ERR_OK)
 		return e;
 	/* O_PATH: a symlink or a FIFO in the last place is looked at, not followed or opened */
-	if ((fd = open_beneath(l->fd, s.path, O_PATH, 0)) < 0) {
+	if ((fd = local_open_beneath(l->fd, s.path, O_PATH, 0)) < 0) {
 		if (errno == ELOOP || errno == EXDEV)
 			return ERR_UNSUPPORTED;
 		if (errno != ENOENT && errno != ENOTDIR)
 			return err_from_errno(errno);
-		e = prove_absence(l, &s);
+		e = local_prove_absence(l, &s);
 		return e == ERR_NOTFOUND ? ERR_OK : e == ERR_OK ? ERR_CHANGED : e;
 	}
 	if (fstat(fd, &sb) < 0)
@@ -373,7 +358,8 @@ local_same(const struct local_stat *a, const struct local_stat *b)
 {
 	if (!a->exists || !b->exists)
 		return a->exists == b->exists;
-	return a->dev == b->dev && a->ino == b->ino && a->size == b->size && a->mtime_ns == b->mtime_ns && a->ctime_ns == b->ctime_ns;
+	return a->dev == b->dev && a->ino == b->ino && a->size == b->size && a->mtime_ns == b->mtime_ns &&
+	       a->ctime_ns == b->ctime_ns;
 }
 
 bool
@@ -423,45 +409,6 @@ local_digest(int fd, uint64_t size, uint8_t md5[16], uint8_t sha256[32], const b
 	return e;
 }
 
-/* ---- making it last ---- */
-
-static enum err
-fsync_err(int fd)
-{
-	/* file systems that cannot sync a folder say EINVAL: nothing more to be had there */
-	return fsync(fd) == 0 || errno == EINVAL || errno == EROFS ? ERR_OK : err_from_errno(errno);
-}
-
-enum err
-local_sync(struct local *l, const char *key, size_t klen)
-{
-	struct local_stat st;
-	struct split s;
-	enum err e;
-	int fd;
-
-	if ((e = local_open_key(l, key, klen, &fd, &st)) != ERR_OK)
-		return e;
-	e = fsync_err(fd);
-	(void)close(fd);
-	if (e == ERR_OK)
-		e = split_key(&s, key, klen);
-	while (e == ERR_OK) {
-		char *slash;
-
-		if ((fd = open_parent(l, &s)) < 0)
-			return errno == ENOENT || errno == ENOTDIR ? ERR_NOTFOUND : err_from_errno(errno);
-		e = fsync_err(fd);
-		(void)close(fd);
-		if (s.dirlen == 0)
-			break;
-		s.path[s.dirlen] = '\0';
-		slash = strrchr(s.path, '/');
-		s.dirlen = slash != NULL ? (size_t)(slash - s.path) : 0;
-	}
-	return e;
-}
-
 enum err
 local_free_space(struct local *l, uint64_t *bytes)
 {
@@ -471,155 +418,6 @@ local_free_space(struct local *l, uint64_t *bytes)
 		return err_from_errno(errno);
 	*bytes = (uint64_t)v.f_bavail * v.f_frsize;
 	return ERR_OK;
-}
-
-/* ---- writing by ourselves ---- */
-
-/* The folder of a key, made as needed; each new one is synced into its parent at once. */
-static enum err
-make_parent(struct local *l, struct split *s, int *out)
-{
-	int dir = open_beneath(l->fd, ".", O_RDONLY | O_DIRECTORY, 0);
-	size_t at = 0;
-
-	while (dir >= 0 && at < s->dirlen) {
-		size_t n = strcspn(s->path + at, "/");
-		char name[NAME_MAX + 1];
-		int sub;
-
-		if (n == 0 || n > NAME_MAX) {
-			(void)close(dir);
-			return n == 0 ? ERR_INVAL : ERR_TOOBIG;
-		}
-		memcpy(name, s->path + at, n);
-		name[n] = '\0';
-		sub = open_beneath(dir, name, O_RDONLY | O_DIRECTORY, 0);
-		if (sub < 0 && errno == ENOENT && (mkdirat(dir, name, 0777) == 0 || errno == EEXIST)) {
-			(void)fsync_err(dir);
-			sub = open_beneath(dir, name, O_RDONLY | O_DIRECTORY, 0);
-		}
-		close_keep_errno(dir);
-		dir = sub;
-		at += n + 1;
-	}
-	*out = dir;
-	if (dir >= 0)
-		return ERR_OK;
-	/* a file or a symlink stands where a folder is wanted */
-	return errno == ENOTDIR || errno == ELOOP ? ERR_EXISTS : err_from_errno(errno);
-}
-
-enum err
-local_tmp_create(struct local *l, const char *key, size_t klen, int *fd, char **tmp_key)
-{
-	struct str name = STR_INIT;
-	uint8_t random[8];
-	struct split s;
-	enum err e;
-	int dir;
-
-	*fd = -1;
-	*tmp_key = NULL;
-	if ((e = split_key(&s, key, klen)) != ERR_OK || (e = make_parent(l, &s, &dir)) != ERR_OK)
-		return e;
-	digest_random(random, sizeof(random));
-	str_addz(&name, TMP_PREFIX);
-	str_add_hex(&name, random, sizeof(random));
-	if ((*fd = open_beneath(dir, str_z(&name), O_RDWR | O_CREAT | O_EXCL, 0666)) < 0)
-		e = err_from_errno(errno);
-	else
-		*tmp_key = mem_printf("%.*s%s%s", (int)s.dirlen, s.path, s.dirlen > 0 ? "/" : "", str_z(&name));
-	(void)close(dir);
-	str_fini(&name);
-	return e;
-}
-
-static enum err
-rename_into_place(int dir, const char *from, const char *to, bool *created)
-{
-	struct stat st;
-
-	*created = true;
-	if (renameat2(dir, from, dir, to, RENAME_NOREPLACE) == 0)
-		return ERR_OK;
-	if (errno == EINVAL || errno == ENOSYS)	/* a file system without the flag */
-		*created = fstatat(dir, to, &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
-	else if (errno == EEXIST)
-		*created = false;
-	else
-		return err_from_errno(errno);
-	if (renameat(dir, from, dir, to) == 0)
-		return ERR_OK;
-	return errno == EISDIR || errno == ENOTEMPTY ? ERR_EXISTS : err_from_errno(errno);
-}
-
-enum err
-local_tmp_commit(struct local *l, int fd, char **tmp_key, const char *key, size_t klen, bool *created)
-{
-	const char *slash = strrchr(*tmp_key, '/');
-	struct split s;
-	int dir = -1;
-	enum err e = split_key(&s, key, klen);
-
-	*created = false;
-	if (e == ERR_OK && (dir = open_parent(l, &s)) < 0)
-		e = err_from_errno(errno);
-	if (e == ERR_OK && fsync(fd) < 0)
-		e = err_from_errno(errno);
-	if (e == ERR_OK)
-		e = rename_into_place(dir, slash != NULL ? slash + 1 : *tmp_key, s.base, created);
-	if (e == ERR_OK) {
-		mem_free(*tmp_key);
-		*tmp_key = NULL;
-		e = fsync_err(dir);
-	}
-	if (dir >= 0)
-		(void)close(dir);
-	local_tmp_discard(l, tmp_key);
-	return e;
-}
-
-void
-local_tmp_discard(struct local *l, char **tmp_key)
-{
-	struct split s;
-	int dir;
-
-	if (*tmp_key == NULL)
-		return;
-	if (split_key(&s, *tmp_key, strlen(*tmp_key)) == ERR_OK && (dir = open_parent(l, &s)) >= 0) {
-		(void)unlinkat(dir, s.base, 0);
-		(void)close(dir);
-	}
-	mem_free(*tmp_key);
-	*tmp_key = NULL;
-}
-
-enum err
-local_unlink(struct local *l, const char *key, size_t klen)
-{
-	struct split s;
-	struct stat st;
-	enum err e;
-	int dir;
-
-	if ((e = split_key(&s, key, klen)) != ERR_OK)
-		return e;
-	if ((dir = open_parent(l, &s)) < 0) {
-		if (errno == ENOENT || errno == ENOTDIR)
-			return prove_absence(l, &s);
-		return errno == ELOOP ? ERR_UNSUPPORTED : err_from_errno(errno);
-	}
-	if (fstatat(dir, s.base, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		e = errno == ENOENT ? prove_absence(l, &s) : err_from_errno(errno);
-	else if (!S_ISREG(st.st_mode))
-		e = ERR_NOTFOUND;
-	else if (unlinkat(dir, s.base, 0) < 0)
-		e = errno == ENOENT ? ERR_NOTFOUND : err_from_errno(errno);
-	else
-		e = fsync_err(dir);
-	(void)close(dir);
-	return e;
 }
 
 void

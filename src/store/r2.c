@@ -4,11 +4,10 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
-#include "base/metrics.h"
 #include "store/r2_meta.h"
 #include "store/r2_req.h"
 
-#define BUCKET_KNOWN_MS 5000	/* how long a success proves that the bucket is there */
+#define BUCKET_KNOWN_MS 5000 /* how long a success proves that the bucket is there */
 
 /* ---- is the bucket there? ---- */
 
@@ -55,7 +54,8 @@ bucket_headed(void *arg, enum err e)
 		bucket_answer(b, e == ERR_NOTFOUND ? ERR_NOBUCKET : e);
 		return;
 	}
-	/* a key for objects only may not look at the bucket, or the bucket is another's: a list's answer has a body that tells */
+	/* a key for objects only may not look at the bucket, or the bucket is another's: a list's answer has a body
+	 * that tells */
 	r2_req_free(&b->q);
 	b->q = r2_req_new(r2, "list", "GET", NULL, 0);
 	r2_req_query(b->q, "list-type", "2", 1);
@@ -159,184 +159,6 @@ r2_head(struct store *s, const char *key, size_t klen, uint64_t limit_ms, store_
 	h->q = r2_req_new(r2, "head", "HEAD", key, klen);
 	r2_req_start(h->q, limit_ms, head_done, h);
 	return (struct store_op *)h;
-}
-
-/* ---- get ---- */
-
-struct get_op {
-	struct r2_op op;
-	struct r2_req *q;
-	char *key;
-	size_t klen;
-	bool ranged, begun;
-	uint64_t left;		/* bytes still to come */
-	struct loop_timer first;	/* until the head: waiting for a connection counts as well */
-	struct store_get_cb cb;
-	struct store_meta meta;
-	void *arg;
-};
-
-static void
-get_cancel(struct r2_op *op)
-{
-	struct get_op *g = (struct get_op *)op;
-
-	r2_req_free(&g->q);
-	loop_timer_fini(&g->first);
-	list_del(&g->op.node);
-	store_meta_fini(&g->meta);
-	mem_free(g->key);
-	mem_free(g);
-}
-
-static void
-get_answer(struct get_op *g, enum err e)
-{
-	void (*done)(void *arg, enum err e) = g->cb.done;
-	void *arg = g->arg;
-
-	get_cancel(&g->op);
-	done(arg, e);
-}
-
-/* "bytes 0-4/10" */
-static bool
-parse_content_range(const char *z, uint64_t *first, uint64_t *n, uint64_t *total)
-{
-	uint64_t last;
-	size_t a, b;
-
-	if (z == NULL || strncmp(z, "bytes ", 6) != 0)
-		return false;
-	z += 6;
-	a = strcspn(z, "-");
-	if (z[a] != '-')
-		return false;
-	b = strcspn(z + a + 1, "/");
-	if (z[a + 1 + b] != '/')
-		return false;
-	if (!str_to_u64(z, a, first) || !str_to_u64(z + a + 1, b, &last) || !str_to_u64(z + a + b + 2, strlen(z + a + b + 2), total))
-		return false;
-	*n = last - *first + 1;
-	return *first <= last && last < *total;
-}
-
-static void
-get_head(void *arg)
-{
-	struct get_op *g = arg;
-	bool ok = r2_meta_read(g->q, &g->meta), partial = g->q->status == 206;
-	uint64_t first = 0, n = g->meta.size, total = n;
-
-	if (partial)
-		ok = ok && g->ranged && parse_content_range(r2_req_answer(g->q, "content-range"), &first, &n, &total) && n == g->meta.size;
-	if (!ok || (!partial && g->q->status != 200)) {
-		get_answer(g, ERR_PROTO);
-		return;
-	}
-	if (!r2_meta_is_key(&g->meta, g->key, g->klen)) {
-		get_answer(g, ERR_NOTFOUND);
-		return;
-	}
-	loop_timer_cancel(&g->first);
-	g->begun = true;
-	g->meta.size = total;
-	g->left = n;
-	g->cb.on_meta(g->arg, &g->meta, partial, first, n, total);
-}
-
-static void
-get_data(void *arg, const void *p, size_t n)
-{
-	struct get_op *g = arg;
-
-	if (!g->begun)
-		return;
-	if (n > g->left) {
-		get_answer(g, ERR_PROTO);
-		return;
-	}
-	g->left -= n;
-	g->cb.on_data(g->arg, p, n);
-}
-
-static void
-get_late(void *arg)
-{
-	struct get_op *g = arg;
-
-	metrics_add(METRIC_R2_ERRORS, err_name(ERR_TIMEOUT), 1);
-	get_answer(g, ERR_TIMEOUT);
-}
-
-static void
-get_done(void *arg, enum err e)
-{
-	struct get_op *g = arg;
-
-	if (e == ERR_OK && (!g->begun || g->left > 0))
-		e = ERR_CLOSED;
-	get_answer(g, e);
-}
-
-static void
-add_range(struct r2_req *q, const struct store_get *g)
-{
-	struct str s = STR_INIT;
-
-	if (g->suffix > 0)
-		str_printf(&s, "bytes=-%llu", (unsigned long long)g->suffix);
-	else if (g->last == UINT64_MAX)
-		str_printf(&s, "bytes=%llu-", (unsigned long long)g->first);
-	else
-		str_printf(&s, "bytes=%llu-%llu", (unsigned long long)g->first, (unsigned long long)g->last);
-	r2_req_header(q, "range", str_z(&s));
-	str_fini(&s);
-}
-
-static struct store_op *
-r2_get(struct store *s, const struct store_get *opt, const struct store_get_cb *cb, void *arg)
-{
-	struct r2 *r2 = (struct r2 *)s;
-	struct get_op *g = mem_zalloc(sizeof(*g));
-
-	r2_op_init(&g->op, r2, get_cancel);
-	store_meta_init(&g->meta);
-	g->key = mem_strndup(opt->key, opt->klen);
-	g->klen = opt->klen;
-	g->cb = *cb;
-	g->arg = arg;
-	g->ranged = opt->ranged;
-	g->q = r2_req_new(r2, "get", "GET", opt->key, opt->klen);
-	if (opt->ranged)
-		add_range(g->q, opt);
-	if (opt->if_etag != NULL) {
-		struct str quoted = STR_INIT;
-
-		str_printf(&quoted, "\"%s\"", opt->if_etag);
-		r2_req_header(g->q, "if-match", str_z(&quoted));
-		str_fini(&quoted);
-	}
-	loop_timer_init(&g->first, r2->loop, get_late, g);
-	if (opt->first_byte_ms > 0)
-		loop_timer_set(&g->first, opt->first_byte_ms);
-	g->q->stall_ms = opt->stall_ms;
-	g->q->on_head = get_head;
-	g->q->on_data = get_data;
-	r2_req_start(g->q, 0, get_done, g);
-	return (struct store_op *)g;
-}
-
-static void
-r2_pause(struct store_op *op)
-{
-	r2_req_pause(((struct get_op *)op)->q);
-}
-
-static void
-r2_resume(struct store_op *op)
-{
-	r2_req_resume(((struct get_op *)op)->q);
 }
 
 /* ---- delete ---- */
@@ -452,17 +274,17 @@ r2_free(struct store *s)
 }
 
 static const struct store_ops r2_ops = {
-	.head = r2_head,
-	.get = r2_get,
-	.put = r2_put,
-	.del = r2_del,
-	.list = r2_list,
-	.abort_uploads = r2_abort_uploads,
-	.probe = r2_probe,
-	.pause = r2_pause,
-	.resume = r2_resume,
-	.cancel = r2_cancel,
-	.free = r2_free,
+    .head = r2_head,
+    .get = r2_get,
+    .put = r2_put,
+    .del = r2_del,
+    .list = r2_list,
+    .abort_uploads = r2_abort_uploads,
+    .probe = r2_probe,
+    .pause = r2_pause,
+    .resume = r2_resume,
+    .cancel = r2_cancel,
+    .free = r2_free,
 };
 
 /* "https://host:port/path/" into what goes before the path, the Host that libcurl will send, and the path. */
@@ -476,7 +298,7 @@ split_endpoint(struct r2 *r2, const char *endpoint, const char *bucket)
 	struct str path = STR_INIT;
 
 	if (hlen > ulen && memcmp(authority + hlen - ulen, usual, ulen) == 0)
-		hlen -= ulen;	/* the scheme's own port is not sent */
+		hlen -= ulen; /* the scheme's own port is not sent */
 	while (plen > 0 && authority[alen + plen - 1] == '/')
 		plen--;
 	r2->origin = mem_strndup(endpoint, (size_t)(authority - endpoint) + alen);
@@ -491,7 +313,8 @@ struct store *
 r2_new(struct loop *l, struct pool *pool, const struct conf *c)
 {
 	struct r2 *r2 = mem_zalloc(sizeof(*r2));
-	struct http_client_opts o = {.connections = (unsigned)c->r2_connections, .connect_timeout_ms = c->r2_connect_timeout,
+	struct http_client_opts o = {.connections = (unsigned)c->r2_connections,
+	    .connect_timeout_ms = c->r2_connect_timeout,
 	    .ca_file = c->r2_ca_file};
 
 	r2->base.ops = &r2_ops;

@@ -1,4 +1,5 @@
-/* r2_list: what asks about the bucket as a whole: listings, the probe, and unfinished multipart uploads. See r2_req.h. */
+/* r2_list: what asks about the bucket as a whole: listings, the probe, and unfinished multipart uploads. See r2_req.h.
+ */
 #include <string.h>
 
 #include "base/mem.h"
@@ -72,8 +73,8 @@ query_nfc(struct r2_req *q, const char *name, const char *value)
 }
 
 struct store_op *
-r2_list(struct store *s, const char *prefix, const char *start_after, const char *after, unsigned max, store_list_done *done,
-    void *arg)
+r2_list(struct store *s, const char *prefix, const char *start_after, const char *after, unsigned max,
+    store_list_done *done, void *arg)
 {
 	struct r2 *r2 = (struct r2 *)s;
 	struct list_op *l = mem_zalloc(sizeof(*l));
@@ -125,23 +126,27 @@ explain(const struct r2_req *q, enum err e, struct str *why)
 	const char *said = str_z(&q->message);
 
 	if (e == ERR_NOBUCKET)
-		str_printf(why, "%s has no bucket \"%s\" (a bucket of a jurisdiction is seen at its own endpoint only)", q->r2->origin,
-		    c->r2_bucket);
+		str_printf(why, "%s has no bucket \"%s\" (a bucket of a jurisdiction is seen at its own endpoint only)",
+		    q->r2->origin, c->r2_bucket);
 	else if (e == ERR_UNAUTH && strcmp(q->code, "SignatureDoesNotMatch") == 0)
 		str_printf(why, "the secret access key does not belong to the access key id \"%s\"", c->r2_access_key);
 	else if (e == ERR_UNAUTH)
 		str_printf(why, "the access key id \"%s\" is not known to %s", c->r2_access_key, q->r2->origin);
 	else if (e == ERR_DENIED)
-		str_printf(why, "the access key \"%s\" may not list the bucket \"%s\": it needs Object Read & Write on it", c->r2_access_key,
-		    c->r2_bucket);
+		str_printf(why,
+		    "the access key \"%s\" may not list the bucket \"%s\": it needs Object Read & Write on it",
+		    c->r2_access_key, c->r2_bucket);
 	else if (e == ERR_CLOCK)
-		str_addz(why, "this machine's clock is wrong by more than 15 minutes and R2 refuses its signatures: set the clock");
+		str_addz(why, "this machine's clock is wrong by more than 15 minutes and R2 refuses its signatures: "
+			      "set the clock");
 	else if (e == ERR_CONNECT || e == ERR_TIMEOUT || e == ERR_CLOSED)
 		str_printf(why, "cannot reach %s: %s", q->r2->origin, *said != '\0' ? said : err_text(e));
 	else if (e == ERR_PROTO)
-		str_printf(why, "%s does not answer like R2 (status %d): is it the S3 endpoint?", q->r2->origin, q->status);
+		str_printf(
+		    why, "%s does not answer like R2 (status %d): is it the S3 endpoint?", q->r2->origin, q->status);
 	else
-		str_printf(why, "%s answered %d %s: %s", q->r2->origin, q->status, q->code, *said != '\0' ? said : err_text(e));
+		str_printf(why, "%s answered %d %s: %s", q->r2->origin, q->status, q->code,
+		    *said != '\0' ? said : err_text(e));
 }
 
 static void
@@ -185,9 +190,9 @@ r2_probe(struct store *s, store_text_done *done, void *arg)
 struct uploads_op {
 	struct r2_op op;
 	struct r2_req *q;
-	struct str key;			/* NFC */
+	struct str key; /* NFC */
 	struct s3xml_uploads page;
-	size_t next;			/* in the page: what is to be looked at next */
+	size_t next; /* in the page: what is to be looked at next */
 	char *key_marker, *id_marker;
 	store_done *done;
 	void *arg;

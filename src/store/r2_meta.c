@@ -17,7 +17,8 @@ r2_meta_format_mtime(int64_t ns, char out[40])
 {
 	uint64_t abs = ns < 0 ? 0 - (uint64_t)ns : (uint64_t)ns;
 
-	(void)snprintf(out, 40, "%s%llu.%09llu", ns < 0 ? "-" : "", (unsigned long long)(abs / NS), (unsigned long long)(abs % NS));
+	(void)snprintf(out, 40, "%s%llu.%09llu", ns < 0 ? "-" : "", (unsigned long long)(abs / NS),
+	    (unsigned long long)(abs % NS));
 }
 
 bool
@@ -61,7 +62,8 @@ r2_meta_send(struct r2_req *q, const char *key, size_t klen, const struct store_
 	char mtime[40];
 
 	if (m != NULL) {
-		r2_req_header(q, "content-type", m->content_type != NULL ? m->content_type : "application/octet-stream");
+		r2_req_header(
+		    q, "content-type", m->content_type != NULL ? m->content_type : "application/octet-stream");
 		r2_req_header(q, "cache-control", m->cache_control);
 		r2_req_header(q, "content-disposition", m->content_disposition);
 		r2_req_header(q, "content-encoding", m->content_encoding);
@@ -118,8 +120,8 @@ decode_name(const char *z)
 	return str_take(&s);
 }
 
-/* An ETag of 32 hex digits is the content's MD5; a multipart's is not, but rclone's md5chksum then says it. A weak one was
- * made of bytes that the edge has changed. */
+/* An ETag of 32 hex digits is the content's MD5; a multipart's is not, but rclone's md5chksum then says it. A weak one
+ * was made of bytes that the edge has changed. */
 static void
 read_digest(const struct r2_req *q, struct store_meta *m)
 {
@@ -145,8 +147,8 @@ r2_meta_read(const struct r2_req *q, struct store_meta *m)
 		m->has_mtime = r2_meta_parse_mtime(z, &m->mtime_ns);
 	if ((z = r2_req_answer(q, "last-modified")) != NULL)
 		(void)clock_parse_http_date(z, strlen(z), &m->last_modified_s);
-	if (read_u64(q, "x-amz-meta-mode", &mode) && read_u64(q, "x-amz-meta-uid", &uid) && read_u64(q, "x-amz-meta-gid", &gid) &&
-	    uid <= UINT32_MAX && gid <= UINT32_MAX) {
+	if (read_u64(q, "x-amz-meta-mode", &mode) && read_u64(q, "x-amz-meta-uid", &uid) &&
+	    read_u64(q, "x-amz-meta-gid", &gid) && uid <= UINT32_MAX && gid <= UINT32_MAX) {
 		m->has_mode = true;
 		m->mode = (uint32_t)(mode & 07777);
 		m->uid = (uint32_t)uid;

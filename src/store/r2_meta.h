@@ -1,4 +1,5 @@
-/* r2_meta: an object's metadata as headers, both ways: rclone's mtime, s3fs's mode and owner, our spelling of the name. Pure. */
+/* r2_meta: an object's metadata as headers, both ways: rclone's mtime, s3fs's mode and owner, our spelling of the name.
+ * Pure. */
 #ifndef STORE_R2_META_H
 #define STORE_R2_META_H
 

@@ -1,10 +1,10 @@
 /*
- * r2_multipart: a large file in equal parts. create -> (hash a part on the pool -> send it, a few at once) -> look at the
- * fence -> complete; any failure, and a cancel too, aborts the upload. See r2_req.h.
+ * r2_multipart: a large file in equal parts. create -> (hash a part on the pool -> send it, a few at once) -> look at
+ * the fence -> complete; any failure, and a cancel too, aborts the upload. See r2_req.h.
  *
- * Each part is hashed before it is sent, and R2 checks both digests; the parts in turn also feed one MD5 of the whole, which
- * must be what the caller hashed before: bytes that changed between the two passes are CHANGED, never stored. Completion
- * takes no condition at R2, so the fence is a HEAD right before it: the lease is what truly excludes others.
+ * Each part is hashed before it is sent, and R2 checks both digests; the parts in turn also feed one MD5 of the whole,
+ * which must be what the caller hashed before: bytes that changed between the two passes are CHANGED, never stored.
+ * Completion takes no condition at R2, so the fence is a HEAD right before it: the lease is what truly excludes others.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,33 +17,33 @@
 #include "store/r2_req.h"
 #include "store/s3xml.h"
 
-#define FLIGHTS 3			/* parts on the wire at once */
-#define PARTS_MAX 10000u		/* R2's */
+#define FLIGHTS    3      /* parts on the wire at once */
+#define PARTS_MAX  10000u /* R2's */
 #define READ_CHUNK (256u << 10)
-#define MIB (1u << 20)
+#define MIB        (1u << 20)
 
 struct mp;
 
 struct flight {
 	struct mp *mp;
-	struct r2_req *q;		/* NULL: free */
-	unsigned part;			/* from 0 */
+	struct r2_req *q; /* NULL: free */
+	unsigned part;    /* from 0 */
 };
 
 struct mp {
 	struct r2_op op;
-	int fd;				/* our own: the caller may close his when it cancels */
+	int fd; /* our own: the caller may close his when it cancels */
 	char *key, *fence_etag;
 	size_t klen;
 	bool fence_absent;
 	uint64_t size, part_size, limit_ms;
-	unsigned nparts, next, stored;	/* next: to be hashed; stored: how many R2 has */
+	unsigned nparts, next, stored; /* next: to be hashed; stored: how many R2 has */
 	uint8_t want_md5[16];
-	uint8_t (*md5)[16];		/* of each part */
-	char **tags;			/* what R2 calls each part: usually its MD5, but it need not be */
-	char *upload_id;		/* NULL: none yet, or aborted */
-	struct r2_req *ctl;		/* create, complete or abort */
-	struct store_op *head;		/* the fence */
+	uint8_t (*md5)[16];    /* of each part */
+	char **tags;           /* what R2 calls each part: usually its MD5, but it need not be */
+	char *upload_id;       /* NULL: none yet, or aborted */
+	struct r2_req *ctl;    /* create, complete or abort */
+	struct store_op *head; /* the fence */
 	struct flight flight[FLIGHTS];
 	struct str xml;
 	char etag[80];
@@ -54,8 +54,8 @@ struct mp {
 	uint8_t sha256[32];
 	enum err hash_err;
 
-	bool ending;			/* a result is set; what runs is the abort */
-	bool orphan, killed;		/* nobody waits for the result; r2 itself is gone */
+	bool ending;         /* a result is set; what runs is the abort */
+	bool orphan, killed; /* nobody waits for the result; r2 itself is gone */
 	enum err result;
 	store_done *done;
 	void *arg;
@@ -136,7 +136,8 @@ on_aborted(void *arg, enum err e)
 {
 	struct mp *m = arg;
 
-	/* an abort that fails leaves parts behind, which abort_uploads or R2's own rule removes: the result stays the first error */
+	/* an abort that fails leaves parts behind, which abort_uploads or R2's own rule removes: the result stays the
+	 * first error */
 	(void)e;
 	r2_req_free(&m->ctl);
 	mp_end_if_idle(m);
@@ -149,7 +150,8 @@ mp_fail(struct mp *m, enum err e)
 	m->result = e;
 	mp_stop(m);
 	if (m->upload_id != NULL) {
-		/* also after a completion whose answer was lost: then it either came first or finds nothing to complete */
+		/* also after a completion whose answer was lost: then it either came first or finds nothing to complete
+		 */
 		m->ctl = r2_req_new(m->op.r2, "multipart", "DELETE", m->key, m->klen);
 		r2_req_query(m->ctl, "uploadId", m->upload_id, strlen(m->upload_id));
 		r2_req_start(m->ctl, m->limit_ms, on_aborted, m);
@@ -249,7 +251,8 @@ on_fence(void *arg, enum err e, const struct store_meta *meta)
 
 /* ---- parts ---- */
 
-/* Keeps what R2 calls the part. It has checked the digests that came with it; a name that is an MD5 must be the right one. */
+/* Keeps what R2 calls the part. It has checked the digests that came with it; a name that is an MD5 must be the right
+ * one. */
 static enum err
 keep_tag(struct mp *m, unsigned part, const char *tag)
 {
@@ -260,7 +263,8 @@ keep_tag(struct mp *m, unsigned part, const char *tag)
 	if (tag == NULL || *tag == '\0')
 		return ERR_PROTO;
 	s3xml_etag(etag, tag, strlen(tag));
-	if (strlen(etag) == 32 && str_unhex(etag, 32, md5, sizeof(md5), &n) && memcmp(md5, m->md5[part], sizeof(md5)) != 0)
+	if (strlen(etag) == 32 && str_unhex(etag, 32, md5, sizeof(md5), &n) &&
+	    memcmp(md5, m->md5[part], sizeof(md5)) != 0)
 		return ERR_BADDIGEST;
 	m->tags[part] = mem_strdup(tag);
 	return ERR_OK;

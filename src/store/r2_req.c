@@ -12,8 +12,8 @@
 #include "store/sigv4.h"
 
 #define EMPTY_SHA256 "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-#define SKEW_SURE_S (14 * 60)		/* R2 allows 15 minutes */
-#define ANSWER_MAX (64u << 10)
+#define SKEW_SURE_S  (14 * 60) /* R2 allows 15 minutes */
+#define ANSWER_MAX   (64u << 10)
 
 static void send_signed(struct r2_req *q);
 
@@ -102,7 +102,8 @@ r2_req_header(struct r2_req *q, const char *name, const char *value)
 }
 
 void
-r2_req_body(struct r2_req *q, const void *p, int fd, uint64_t off, uint64_t len, const uint8_t md5[16], const uint8_t sha256[32])
+r2_req_body(struct r2_req *q, const void *p, int fd, uint64_t off, uint64_t len, const uint8_t md5[16],
+    const uint8_t sha256[32])
 {
 	struct str s = STR_INIT;
 
@@ -126,22 +127,22 @@ r2_req_classify(int status, const char *code)
 		const char *code;
 		enum err e;
 	} by_code[] = {
-		{"NoSuchKey", ERR_NOTFOUND},
-		{"NoSuchBucket", ERR_NOBUCKET},
-		{"NoSuchUpload", ERR_CLOSED},	/* aborted by somebody else: begin again */
-		{"RequestTimeTooSkewed", ERR_CLOCK},
-		{"SignatureDoesNotMatch", ERR_UNAUTH},
-		{"PreconditionFailed", ERR_PRECOND},
-		{"BadDigest", ERR_BADDIGEST},
-		{"InvalidDigest", ERR_BADDIGEST},
-		{"XAmzContentSHA256Mismatch", ERR_BADDIGEST},
-		{"IncompleteBody", ERR_CLOSED},
-		{"ClientDisconnect", ERR_CLOSED},
-		{"InvalidObjectName", ERR_INVAL},
-		{"MetadataTooLarge", ERR_TOOBIG},
-		{"EntityTooLarge", ERR_TOOBIG},
-		{"NotImplemented", ERR_UNSUPPORTED},
-		{"SlowDown", ERR_THROTTLED},
+	    {"NoSuchKey", ERR_NOTFOUND},
+	    {"NoSuchBucket", ERR_NOBUCKET},
+	    {"NoSuchUpload", ERR_CLOSED}, /* aborted by somebody else: begin again */
+	    {"RequestTimeTooSkewed", ERR_CLOCK},
+	    {"SignatureDoesNotMatch", ERR_UNAUTH},
+	    {"PreconditionFailed", ERR_PRECOND},
+	    {"BadDigest", ERR_BADDIGEST},
+	    {"InvalidDigest", ERR_BADDIGEST},
+	    {"XAmzContentSHA256Mismatch", ERR_BADDIGEST},
+	    {"IncompleteBody", ERR_CLOSED},
+	    {"ClientDisconnect", ERR_CLOSED},
+	    {"InvalidObjectName", ERR_INVAL},
+	    {"MetadataTooLarge", ERR_TOOBIG},
+	    {"EntityTooLarge", ERR_TOOBIG},
+	    {"NotImplemented", ERR_UNSUPPORTED},
+	    {"SlowDown", ERR_THROTTLED},
 	};
 
 	/* 429 comes with the code ServiceUnavailable: the status decides there */
@@ -171,7 +172,8 @@ r2_req_classify(int status, const char *code)
 	}
 }
 
-/* Was it refused for our clock, and what is the server's? A HEAD's 403 has no body to say so: the difference itself must. */
+/* Was it refused for our clock, and what is the server's? A HEAD's 403 has no body to say so: the difference itself
+ * must. */
 static bool
 clock_refused(const struct r2_req *q, int64_t *server_s)
 {
@@ -199,7 +201,8 @@ failed_answer(struct r2_req *q, enum err *e)
 		if (q->resent || server_s == q->signed_s)
 			return false;
 		q->r2->clock_off_s = server_s - (int64_t)(clock_real_ms() / 1000);
-		log_warn("r2", "this machine's clock is %+lld s from R2's: signing with R2's time", (long long)-q->r2->clock_off_s);
+		log_warn("r2", "this machine's clock is %+lld s from R2's: signing with R2's time",
+		    (long long)-q->r2->clock_off_s);
 		q->resent = true;
 		send_signed(q);
 		return true;
@@ -209,8 +212,8 @@ failed_answer(struct r2_req *q, enum err *e)
 	if (q->status == 404 && q->code[0] == '\0' && strcmp(q->method, "HEAD") == 0)
 		*e = ERR_NOTFOUND;
 	if (*e == ERR_PROTO || *e == ERR_INVAL || *e == ERR_TOOBIG || *e == ERR_UNSUPPORTED)
-		log_warn("r2", "%s %s: status %d %s %s", q->method, log_key(str_z(&q->path), q->path.len), q->status, q->code,
-		    log_key(str_z(&q->message), q->message.len));
+		log_warn("r2", "%s %s: status %d %s %s", q->method, log_key(str_z(&q->path), q->path.len), q->status,
+		    q->code, log_key(str_z(&q->message), q->message.len));
 	return false;
 }
 
@@ -287,11 +290,24 @@ send_signed(struct r2_req *q)
 	const struct conf *c = q->r2->conf;
 	struct sigv4_creds creds = {c->r2_access_key, c->r2_secret, c->r2_region};
 	struct str url = STR_INIT, auth = STR_INIT;
-	struct sigv4_request r = {.method = q->method, .path = str_z(&q->path), .query = str_z(&q->query), .headers = sign,
+	struct sigv4_request r = {.method = q->method,
+	    .path = str_z(&q->path),
+	    .query = str_z(&q->query),
+	    .headers = sign,
 	    .payload = q->payload};
-	struct http_call_opts o = {.method = q->method, .headers = wire, .body = q->body, .body_fd = q->fd, .body_off = q->off,
-	    .body_len = q->len, .has_body = q->has_body, .limit_ms = q->limit_ms, .stall_ms = q->stall_ms,
-	    .on_head = on_head, .on_data = on_data, .done = on_done, .arg = q};
+	struct http_call_opts o = {.method = q->method,
+	    .headers = wire,
+	    .body = q->body,
+	    .body_fd = q->fd,
+	    .body_off = q->off,
+	    .body_len = q->len,
+	    .has_body = q->has_body,
+	    .limit_ms = q->limit_ms,
+	    .stall_ms = q->stall_ms,
+	    .on_head = on_head,
+	    .on_data = on_data,
+	    .done = on_done,
+	    .arg = q};
 	char date[17];
 
 	q->signed_s = (int64_t)(clock_real_ms() / 1000) + q->r2->clock_off_s;
@@ -299,8 +315,8 @@ send_signed(struct r2_req *q)
 	r.amz_date = date;
 	r.nheaders = signed_headers(q, date, sign);
 	sigv4_authorization(&r, &creds, &auth);
-	/* all but Host, which the URL gives; Accept-Encoding is not signed, since the edge may rewrite it: naming the codings
-	 * keeps it from decoding what is stored encoded */
+	/* all but Host, which the URL gives; Accept-Encoding is not signed, since the edge may rewrite it: naming the
+	 * codings keeps it from decoding what is stored encoded */
 	for (o.nheaders = 0; o.nheaders < r.nheaders - 1; o.nheaders++)
 		wire[o.nheaders] = (struct http_header){sign[o.nheaders].name, sign[o.nheaders].value};
 	wire[o.nheaders++] = (struct http_header){"authorization", str_z(&auth)};

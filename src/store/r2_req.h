@@ -1,7 +1,7 @@
 /*
- * r2_req: one signed request to R2 and its answer, for the r2*.c files. Built, started, answered once (done), freed by its
- * owner: in done, or before, which cancels it. A clock that differs is corrected from the answer's Date, once; nothing else
- * is retried. Loop's thread only.
+ * r2_req: one signed request to R2 and its answer, for the r2*.c files. Built, started, answered once (done), freed by
+ * its owner: in done, or before, which cancels it. A clock that differs is corrected from the answer's Date, once;
+ * nothing else is retried. Loop's thread only.
  */
 #ifndef STORE_R2_REQ_H
 #define STORE_R2_REQ_H
@@ -14,15 +14,15 @@
 #include "store/store.h"
 
 struct r2 {
-	struct store base;		/* first: what the caller holds */
+	struct store base; /* first: what the caller holds */
 	struct loop *loop;
 	struct pool *pool;
 	struct conf *conf;
 	struct http_client *http;
-	char *origin, *host;		/* "https://host:port", and what is signed as Host */
-	char *bucket_path;		/* encoded: what stands before "/key" */
-	int64_t clock_off_s;		/* the server's clock minus ours */
-	uint64_t bucket_seen_ms;	/* when an answer last proved that the bucket is there; 0: never */
+	char *origin, *host;     /* "https://host:port", and what is signed as Host */
+	char *bucket_path;       /* encoded: what stands before "/key" */
+	int64_t clock_off_s;     /* the server's clock minus ours */
+	uint64_t bucket_seen_ms; /* when an answer last proved that the bucket is there; 0: never */
 	struct list ops;
 };
 
@@ -30,17 +30,17 @@ struct r2 {
 struct r2_op {
 	struct list node;
 	struct r2 *r2;
-	void (*cancel)(struct r2_op *op);	/* frees; no callback after it */
-	void (*kill)(struct r2_op *op);		/* the same, and no request of its own may follow either: r2 goes away */
+	void (*cancel)(struct r2_op *op); /* frees; no callback after it */
+	void (*kill)(struct r2_op *op);   /* the same, and no request of its own may follow either: r2 goes away */
 };
 void r2_op_init(struct r2_op *op, struct r2 *r2, void (*cancel)(struct r2_op *));
 
 #define R2_REQ_HEADERS 20
-#define R2_LIST_MAX (16u << 20)		/* 1000 keys of 1024 bytes, percent-encoded, fit four times */
+#define R2_LIST_MAX    (16u << 20) /* 1000 keys of 1024 bytes, percent-encoded, fit four times */
 
 struct r2_req {
 	struct r2 *r2;
-	const char *label, *method;	/* label: the metrics' op */
+	const char *label, *method; /* label: the metrics' op */
 	struct str path, query;
 	struct {
 		const char *name;
@@ -53,15 +53,15 @@ struct r2_req {
 	uint64_t off, len;
 	bool has_body;
 	uint64_t limit_ms, stall_ms;
-	size_t answer_max;		/* what is collected of an answer; more is PROTO */
-	void (*on_head)(void *arg);	/* of a 2xx; NULL: none. It may free the request */
-	void (*on_data)(void *arg, const void *p, size_t n);	/* of a 2xx; NULL: collected in answer */
+	size_t answer_max;                                   /* what is collected of an answer; more is PROTO */
+	void (*on_head)(void *arg);                          /* of a 2xx; NULL: none. It may free the request */
+	void (*on_data)(void *arg, const void *p, size_t n); /* of a 2xx; NULL: collected in answer */
 	void (*done)(void *arg, enum err e);
 	void *arg;
 
 	/* the answer, from on_head or done on */
 	int status;
-	char code[64];			/* S3's, "" if it sent none */
+	char code[64]; /* S3's, "" if it sent none */
 	struct str message, answer;
 
 	/* r2_req.c's own */
@@ -82,7 +82,8 @@ void r2_req_query(struct r2_req *q, const char *name, const char *value, size_t 
 /* A header to be signed; name must be static. A NULL value is left out. */
 void r2_req_header(struct r2_req *q, const char *name, const char *value);
 /* A body with its digests: bytes, or (fd >= 0) a file's range. Not copied. */
-void r2_req_body(struct r2_req *q, const void *p, int fd, uint64_t off, uint64_t len, const uint8_t md5[16], const uint8_t sha256[32]);
+void r2_req_body(struct r2_req *q, const void *p, int fd, uint64_t off, uint64_t len, const uint8_t md5[16],
+    const uint8_t sha256[32]);
 void r2_req_start(struct r2_req *q, uint64_t limit_ms, void (*done)(void *arg, enum err e), void *arg);
 void r2_req_pause(struct r2_req *q);
 void r2_req_resume(struct r2_req *q);
@@ -91,12 +92,17 @@ const char *r2_req_answer(const struct r2_req *q, const char *name);
 /* What an error of this status and S3 code is to us. */
 enum err r2_req_classify(int status, const char *code);
 
-/* Is the bucket there? Known for some seconds after any success; else asked for. An operation of its own (kill, cancel). */
+/* Is the bucket there? Known for some seconds after any success; else asked for. An operation of its own (kill,
+ * cancel). */
 struct r2_op *r2_bucket_check(struct r2 *r2, void (*done)(void *arg, enum err e), void *arg);
 bool r2_bucket_known(const struct r2 *r2);
 
 /* The parts of the interface that have files of their own. */
-struct store_op *r2_head(struct store *s, const char *key, size_t klen, uint64_t limit_ms, store_head_done *done, void *arg);
+struct store_op *r2_head(
+    struct store *s, const char *key, size_t klen, uint64_t limit_ms, store_head_done *done, void *arg);
+struct store_op *r2_get(struct store *s, const struct store_get *g, const struct store_get_cb *cb, void *arg);
+void r2_pause(struct store_op *op);
+void r2_resume(struct store_op *op);
 struct store_op *r2_put(struct store *s, const struct store_put *p, store_done *done, void *arg);
 struct store_op *r2_put_multipart(struct r2 *r2, const struct store_put *p, store_done *done, void *arg);
 struct store_op *r2_list(struct store *s, const char *prefix, const char *start_after, const char *after, unsigned max,

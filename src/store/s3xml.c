@@ -8,19 +8,19 @@
 #include "base/mem.h"
 #include "store/store.h"
 
-#define DEPTH_MAX 8
+#define DEPTH_MAX    8
 #define NAME_MAX_LEN 63
-#define TEXT_MAX (64 << 10)	/* of one element; keys are at most 3 KiB when encoded */
+#define TEXT_MAX     (64 << 10) /* of one element; keys are at most 3 KiB when encoded */
 
 /* Walks a document and reports the end of each element: its depth (the root is 1), its parent, its name, its text. */
 struct walk {
 	XML_Parser parser;
-	char path[DEPTH_MAX + 1][NAME_MAX_LEN + 1];	/* path[1] is the root */
+	char path[DEPTH_MAX + 1][NAME_MAX_LEN + 1]; /* path[1] is the root */
 	int depth;
 	struct str text;
 	bool bad;
 	void (*end)(void *arg, int depth, const char *parent, const char *name, const struct str *text);
-	void (*start)(void *arg, int depth, const char *name);	/* may be NULL */
+	void (*start)(void *arg, int depth, const char *name); /* may be NULL */
 	void *arg;
 };
 
@@ -188,7 +188,7 @@ s3xml_error(const char *p, size_t n, char code[64], struct str *message)
 struct list_doc {
 	struct s3xml_list *l;
 	bool root, bad, url, has_truncated;
-	bool has_key, has_size, has_time;	/* of the entry being read */
+	bool has_key, has_size, has_time; /* of the entry being read */
 };
 
 static void

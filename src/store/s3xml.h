@@ -22,7 +22,7 @@ struct s3xml_list {
 	struct store_list_entry *v;
 	size_t n, cap;
 	bool truncated;
-	char *next;		/* NextContinuationToken, or NULL */
+	char *next; /* NextContinuationToken, or NULL */
 };
 /* PROTO if it is not a ListBucketResult, misses what it needs, or is truncated without a token. */
 enum err s3xml_list(const char *p, size_t n, struct s3xml_list *out) ERR_MUST_CHECK;
@@ -36,7 +36,7 @@ struct s3xml_uploads {
 	struct s3xml_upload *v;
 	size_t n, cap;
 	bool truncated;
-	char *next_key, *next_id;	/* where to go on */
+	char *next_key, *next_id; /* where to go on */
 };
 enum err s3xml_uploads(const char *p, size_t n, struct s3xml_uploads *out) ERR_MUST_CHECK;
 void s3xml_uploads_fini(struct s3xml_uploads *u);

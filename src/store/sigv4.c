@@ -10,7 +10,7 @@
 #include "base/str.h"
 
 #define ALGORITHM "AWS4-HMAC-SHA256"
-#define DATE_LEN 8		/* YYYYMMDD of amz_date */
+#define DATE_LEN  8 /* YYYYMMDD of amz_date */
 
 /* A name and a value of the query, or of a header, in canonical form; order keeps the sort stable. */
 struct pair {
@@ -102,7 +102,8 @@ hexval(char c)
 	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* Decodes once and encodes again: whatever way the sender chose to write it, R2 sees the parameter, not its spelling. */
+/* Decodes once and encodes again: whatever way the sender chose to write it, R2 sees the parameter, not its spelling.
+ */
 static void
 add_recoded(struct str *out, const char *p, size_t n)
 {
@@ -131,7 +132,7 @@ add_canonical_query(const char *query, struct str *out)
 	for (const char *p = query; *p != '\0'; p++)
 		n += *p == '&';
 	v = mem_calloc(n, sizeof(*v));
-	for (const char *p = query; p != NULL && *p != '\0'; ) {
+	for (const char *p = query; p != NULL && *p != '\0';) {
 		const char *amp = strchr(p, '&');
 		size_t len = amp != NULL ? (size_t)(amp - p) : strlen(p);
 		const char *eq = memchr(p, '=', len);

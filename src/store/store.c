@@ -47,8 +47,8 @@ store_del(struct store *s, const char *key, size_t klen, uint64_t limit_ms, stor
 }
 
 struct store_op *
-store_list(struct store *s, const char *prefix, const char *start_after, const char *after, unsigned max, store_list_done *done,
-    void *arg)
+store_list(struct store *s, const char *prefix, const char *start_after, const char *after, unsigned max,
+    store_list_done *done, void *arg)
 {
 	return s->ops->list(s, prefix, start_after, after, max, done, arg);
 }

@@ -18,7 +18,7 @@
 #include "store/sigv4.h"
 
 #define CONNS_MAX 64
-#define SEEN_MAX 256
+#define SEEN_MAX  256
 
 struct conn {
 	struct peer *p;
@@ -68,9 +68,11 @@ signature_good(const struct peer *p, const char *line, const char *head, const c
 {
 	struct sigv4_header h[32];
 	char names[32][64], method[16], target[8192], *query;
-	const char *auth = peer_header(head, "authorization"), *sha = peer_header(head, "x-amz-content-sha256"), *s, *sig;
+	const char *auth = peer_header(head, "authorization"), *sha = peer_header(head, "x-amz-content-sha256"), *s,
+		   *sig;
 	const struct sigv4_creds creds = {p->key_id, p->secret, p->region};
-	struct sigv4_request r = {.method = method, .headers = h, .payload = sha, .amz_date = peer_header(head, "x-amz-date")};
+	struct sigv4_request r = {
+	    .method = method, .headers = h, .payload = sha, .amz_date = peer_header(head, "x-amz-date")};
 	struct str hex = STR_INIT;
 	uint8_t digest[32];
 	char want[65];
@@ -89,7 +91,8 @@ signature_good(const struct peer *p, const char *line, const char *head, const c
 		char *value = mem_alloc(1024);
 
 		(void)snprintf(names[r.nheaders], sizeof(names[0]), "%.*s", (int)n, s);
-		(void)snprintf(value, 1024, "%s", peer_header(head, names[r.nheaders]) != NULL ? peer_header(head, names[r.nheaders]) : "?");
+		(void)snprintf(value, 1024, "%s",
+		    peer_header(head, names[r.nheaders]) != NULL ? peer_header(head, names[r.nheaders]) : "?");
 		h[r.nheaders] = (struct sigv4_header){names[r.nheaders], value};
 		r.nheaders++;
 		s += n;
@@ -109,7 +112,8 @@ static struct peer_rule
 pick_rule(struct peer *p, const char *line)
 {
 	for (size_t i = 0; i < p->nrules; i++)
-		if (strstr(line, p->rules[i].match) != NULL && (p->rules[i].times == 0 || p->used[i] < p->rules[i].times)) {
+		if (strstr(line, p->rules[i].match) != NULL &&
+		    (p->rules[i].times == 0 || p->used[i] < p->rules[i].times)) {
 			p->used[i]++;
 			return p->rules[i];
 		}

@@ -94,7 +94,8 @@ calm_put(struct store *s, const struct store_put *p, store_done *done, void *arg
 }
 
 static struct store_op *
-calm_list(struct store *s, const char *prefix, const char *start_after, const char *after, unsigned max, store_list_done *done, void *arg)
+calm_list(struct store *s, const char *prefix, const char *start_after, const char *after, unsigned max,
+    store_list_done *done, void *arg)
 {
 	struct calm_op *o = calm_new(arg);
 
@@ -123,8 +124,8 @@ calm_free(struct store *s)
 	mem_free(s);
 }
 
-static const struct store_ops calm_ops = {.head = calm_head, .get = calm_get, .put = calm_put, .list = calm_list, .cancel = calm_cancel,
-    .free = calm_free};
+static const struct store_ops calm_ops = {
+    .head = calm_head, .get = calm_get, .put = calm_put, .list = calm_list, .cancel = calm_cancel, .free = calm_free};
 
 static struct store *
 calm(const char *rules, struct errbuf *eb)
@@ -249,8 +250,9 @@ teardown(void **state)
 static void
 test_rules(void **state)
 {
-	static const char *const bad[] = {"put", "put 1", "put x UNAVAIL", "put 0 UNAVAIL", "put 3-2 UNAVAIL", "pot 1 UNAVAIL", "put 1 OK", "put 1 NOSUCH",
-	    "get 1 delay", "get 1 delay 5", "put 1 lost x", "put 1 UNAVAIL\nput -1 lost"};
+	static const char *const bad[] = {"put", "put 1", "put x UNAVAIL", "put 0 UNAVAIL", "put 3-2 UNAVAIL",
+	    "pot 1 UNAVAIL", "put 1 OK", "put 1 NOSUCH", "get 1 delay", "get 1 delay 5", "put 1 lost x",
+	    "put 1 UNAVAIL\nput -1 lost"};
 	struct errbuf eb;
 	struct store *s;
 
@@ -282,7 +284,7 @@ test_faults(void **state)
 	assert_int_equal(begun, 1);
 	assert_int_equal(put(s), ERR_OK);
 	assert_int_equal(put(s), ERR_CLOSED);
-	assert_int_equal(begun, 3);	/* applied, the answer lost */
+	assert_int_equal(begun, 3); /* applied, the answer lost */
 	t = clock_mono_ms();
 	assert_int_equal(put(s), ERR_OK);
 	assert_true(clock_mono_ms() - t >= 29);
@@ -320,7 +322,7 @@ test_cancel(void **state)
 		op = store_head(s, "k", 1, 0, on_head, &r);
 		store_cancel(s, &op);
 	}
-	assert_int_equal(cancelled, 1);		/* only the third had begun */
+	assert_int_equal(cancelled, 1); /* only the third had begun */
 	assert_non_null(store_head(s, "k", 1, 0, on_head, &r));
 	store_free(&s);
 	assert_int_equal(cancelled, 2);

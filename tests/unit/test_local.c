@@ -156,8 +156,8 @@ test_look(void **state)
 	assert_int_equal(look("d/f.txt", &exists), ERR_OK);
 	assert_true(exists);
 	for (size_t i = 0; i < 8; i++) {
-		static const char *const absent[] = {"d/missing", "no/such/dir", "d/f.txt/below", "d/f.txt/a/b", "d/sub", "d/link", "d/fifo",
-		    "d/sub/x"};
+		static const char *const absent[] = {
+		    "d/missing", "no/such/dir", "d/f.txt/below", "d/f.txt/a/b", "d/sub", "d/link", "d/fifo", "d/sub/x"};
 
 		assert_int_equal(look(absent[i], &exists), ERR_OK);
 		assert_false(exists);
@@ -196,7 +196,7 @@ test_no_evidence(void **state)
 	assert_int_equal(look("d/missing", &exists), ERR_SENTINEL);
 	assert_int_equal(look("d/sub", &exists), ERR_SENTINEL);
 	assert_int_equal(open_key("d/missing"), ERR_SENTINEL);
-	assert_int_equal(look("d/f.txt", &exists), ERR_OK);	/* what is there is there */
+	assert_int_equal(look("d/f.txt", &exists), ERR_OK); /* what is there is there */
 	assert_true(exists);
 	put_file(".r2shim-root", "demo\n");
 	assert_int_equal(look("d/missing", &exists), ERR_OK);
@@ -269,7 +269,7 @@ test_locked(void **state)
 	assert_true(local_is_locked(b));
 	assert_int_equal(flock(a, LOCK_UN), 0);
 	assert_false(local_is_locked(b));
-	assert_int_equal(flock(a, LOCK_EX | LOCK_NB), 0);	/* nothing is left behind */
+	assert_int_equal(flock(a, LOCK_EX | LOCK_NB), 0); /* nothing is left behind */
 	assert_int_equal(close(a), 0);
 	assert_int_equal(close(b), 0);
 }
@@ -305,11 +305,12 @@ test_write(void **state)
 	assert_int_equal(write_key("new/deep/file", "two", &created), ERR_OK);
 	assert_false(created);
 	assert_int_equal(write_key("top", "x", &created), ERR_OK);
-	assert_int_equal(write_key("d/sub", "x", &created), ERR_EXISTS);	/* a folder */
-	assert_int_equal(write_key("d/f.txt/x", "x", &created), ERR_EXISTS);	/* below a file */
-	assert_int_equal(write_key("dlink/x", "x", &created), ERR_EXISTS);	/* through a symlink */
+	assert_int_equal(write_key("d/sub", "x", &created), ERR_EXISTS);     /* a folder */
+	assert_int_equal(write_key("d/f.txt/x", "x", &created), ERR_EXISTS); /* below a file */
+	assert_int_equal(write_key("dlink/x", "x", &created), ERR_EXISTS);   /* through a symlink */
 	assert_int_equal(access("d/x", F_OK), -1);
-	assert_int_equal(system("test -z \"$(find . -name '.r2shim-tmp-*')\" && test \"$(cat new/deep/file)\" = two"), 0);
+	assert_int_equal(
+	    system("test -z \"$(find . -name '.r2shim-tmp-*')\" && test \"$(cat new/deep/file)\" = two"), 0);
 
 	assert_int_equal(local_tmp_create(l, Z("gone/f"), &fd, &tmp), ERR_OK);
 	local_tmp_discard(l, &tmp);
@@ -357,8 +358,8 @@ int
 main(void)
 {
 #define ROW(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-	const struct CMUnitTest tests[] = {ROW(test_sentinel), ROW(test_open_key), ROW(test_look), ROW(test_no_evidence), ROW(test_digest),
-	    ROW(test_locked), ROW(test_write), ROW(test_meta)};
+	const struct CMUnitTest tests[] = {ROW(test_sentinel), ROW(test_open_key), ROW(test_look),
+	    ROW(test_no_evidence), ROW(test_digest), ROW(test_locked), ROW(test_write), ROW(test_meta)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,11 +16,13 @@
 #include "store/r2.h"
 
 #define Z(z) (z), strlen(z)
-#define ERRDOC(code) "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>" code "</Code><Message>said so</Message></Error>"
-#define SCRIPT(...) do { \
-	static const struct peer_rule rules[] = {__VA_ARGS__}; \
-	peer_script(peer, rules, sizeof(rules) / sizeof(rules[0])); \
-} while (0)
+#define ERRDOC(code)                                                                                                   \
+	"<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>" code "</Code><Message>said so</Message></Error>"
+#define SCRIPT(...)                                                                                                    \
+	do {                                                                                                           \
+		static const struct peer_rule rules[] = {__VA_ARGS__};                                                 \
+		peer_script(peer, rules, sizeof(rules) / sizeof(rules[0]));                                            \
+	} while (0)
 #define EMPTY_LIST "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
 
 static struct loop *loop;
@@ -51,7 +53,7 @@ setup(void **state)
 	peer = peer_new(key_id, secret, region);
 	memset(&conf, 0, sizeof(conf));
 	(void)snprintf(endpoint, sizeof(endpoint), "http://127.0.0.1:%u/a/path/", peer_port(peer));
-	conf.refs = 2;	/* never freed: it is ours */
+	conf.refs = 2; /* never freed: it is ours */
 	conf.r2_endpoint = endpoint;
 	conf.r2_bucket = bucket;
 	conf.r2_region = region;
@@ -211,7 +213,8 @@ get(const char *key, const char *range)
 static struct store_put
 put_of(const char *key, const char *body)
 {
-	struct store_put p = {.key = key, .klen = strlen(key), .fd = -1, .body = body, .size = strlen(body), .limit_ms = 2000};
+	struct store_put p = {
+	    .key = key, .klen = strlen(key), .fd = -1, .body = body, .size = strlen(body), .limit_ms = 2000};
 
 	digest_md5(body, p.size, p.md5);
 	digest_sha256(body, p.size, p.sha256);
@@ -248,8 +251,14 @@ static void
 test_put(void **state)
 {
 	static char type[] = "image/png", cc[] = "public, max-age=60";
-	struct store_meta m = {.has_mtime = true, .mtime_ns = 1700000000000000042, .has_mode = true, .mode = 0640, .uid = 1000, .gid = 33,
-	    .content_type = type, .cache_control = cc};
+	struct store_meta m = {.has_mtime = true,
+	    .mtime_ns = 1700000000000000042,
+	    .has_mode = true,
+	    .mode = 0640,
+	    .uid = 1000,
+	    .gid = 33,
+	    .content_type = type,
+	    .cache_control = cc};
 	struct store_put p = put_of("a b/\xc3\xa9+~%&?#.png", "hello");
 	struct peer_seen seen;
 
@@ -280,7 +289,8 @@ test_put(void **state)
 	forget();
 	assert_non_null(store_put(r2, &p, on_done, NULL));
 	assert_int_equal(answer(), ERR_OK);
-	assert_int_equal(peer_count(peer, "PUT /a/path/buck-et/%C3%A9", &seen), 1);	/* NFC on the wire, the raw name beside it */
+	assert_int_equal(
+	    peer_count(peer, "PUT /a/path/buck-et/%C3%A9", &seen), 1); /* NFC on the wire, the raw name beside it */
 	assert_string_equal(peer_header(seen.head, "x-amz-meta-r2shim-name"), "e%CC%81");
 	assert_string_equal(peer_header(seen.head, "if-match"), "\"abc\"");
 	assert_string_equal(peer_header(seen.head, "content-length"), "0");
@@ -293,13 +303,19 @@ test_put_errors(void **state)
 
 	(void)state;
 	SCRIPT({.match = "/badtag", .status = 200, .headers = "ETag: \"00\"\r\n"}, {.match = "/notag", .status = 200},
-	    {.match = "/412", .status = 412, .body = ERRDOC("PreconditionFailed")}, {.match = "/429", .status = 429, .body = ERRDOC("ServiceUnavailable")},
-	    {.match = "/500", .status = 500, .body = ERRDOC("InternalError")}, {.match = "/520", .status = 520, .body = "<html>"},
-	    {.match = "/401", .status = 401, .body = ERRDOC("Unauthorized")}, {.match = "/403", .status = 403, .body = ERRDOC("AccessDenied")},
-	    {.match = "/sig", .status = 403, .body = ERRDOC("SignatureDoesNotMatch")}, {.match = "/nobucket", .status = 404, .body = ERRDOC("NoSuchBucket")},
-	    {.match = "/html", .status = 404, .body = "<html>not found</html>"}, {.match = "/digest", .status = 400, .body = ERRDOC("BadDigest")},
-	    {.match = "/name", .status = 400, .body = ERRDOC("InvalidObjectName")}, {.match = "/302", .status = 302, .headers = "Location: /\r\n"},
-	    {.match = "/silent", .silent = true}, {.match = "/501", .status = 501, .body = ERRDOC("NotImplemented")});
+	    {.match = "/412", .status = 412, .body = ERRDOC("PreconditionFailed")},
+	    {.match = "/429", .status = 429, .body = ERRDOC("ServiceUnavailable")},
+	    {.match = "/500", .status = 500, .body = ERRDOC("InternalError")},
+	    {.match = "/520", .status = 520, .body = "<html>"},
+	    {.match = "/401", .status = 401, .body = ERRDOC("Unauthorized")},
+	    {.match = "/403", .status = 403, .body = ERRDOC("AccessDenied")},
+	    {.match = "/sig", .status = 403, .body = ERRDOC("SignatureDoesNotMatch")},
+	    {.match = "/nobucket", .status = 404, .body = ERRDOC("NoSuchBucket")},
+	    {.match = "/html", .status = 404, .body = "<html>not found</html>"},
+	    {.match = "/digest", .status = 400, .body = ERRDOC("BadDigest")},
+	    {.match = "/name", .status = 400, .body = ERRDOC("InvalidObjectName")},
+	    {.match = "/302", .status = 302, .headers = "Location: /\r\n"}, {.match = "/silent", .silent = true},
+	    {.match = "/501", .status = 501, .body = ERRDOC("NotImplemented")});
 	assert_int_equal(put("badtag", "x"), ERR_BADDIGEST);
 	assert_int_equal(put("notag", "x"), ERR_BADDIGEST);
 	assert_int_equal(put("412", "x"), ERR_PRECOND);
@@ -315,7 +331,7 @@ test_put_errors(void **state)
 	assert_int_equal(put("name", "x"), ERR_INVAL);
 	assert_int_equal(put("302", "x"), ERR_PROTO);
 	assert_int_equal(put("501", "x"), ERR_UNSUPPORTED);
-	assert_int_equal(put("latin\xe9", "x"), ERR_INVAL);	/* R2 holds UTF-8 only: not even asked */
+	assert_int_equal(put("latin\xe9", "x"), ERR_INVAL); /* R2 holds UTF-8 only: not even asked */
 	assert_int_equal(peer_count(peer, "latin", NULL), 0);
 	slow.limit_ms = 50;
 	forget();
@@ -329,11 +345,17 @@ test_head(void **state)
 	struct peer_seen seen;
 
 	(void)state;
-	SCRIPT({.match = "/full", .status = 200, .headers = "Content-Length: 12\r\nETag: \"5d41402abc4b2a76b9719d911017c592\"\r\nContent-Type: a/b\r\n"
-	    "Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\nx-amz-meta-mtime: 12.5\r\nx-amz-meta-mode: 33188\r\nx-amz-meta-uid: 1\r\n"
-	    "x-amz-meta-gid: 2\r\n"},
-	    {.match = "/multi", .status = 200, .headers = "Content-Length: 9\r\nETag: \"5d41402abc4b2a76b9719d911017c592-2\"\r\n"
-	    "x-amz-meta-md5chksum: XUFAKrxLKna5cZ2REBfFkg==\r\nx-amz-meta-mtime: junk\r\n"},
+	SCRIPT(
+	    {.match = "/full",
+		.status = 200,
+		.headers = "Content-Length: 12\r\nETag: \"5d41402abc4b2a76b9719d911017c592\"\r\nContent-Type: a/b\r\n"
+			   "Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\nx-amz-meta-mtime: 12.5\r\nx-amz-meta-mode: "
+			   "33188\r\nx-amz-meta-uid: 1\r\n"
+			   "x-amz-meta-gid: 2\r\n"},
+	    {.match = "/multi",
+		.status = 200,
+		.headers = "Content-Length: 9\r\nETag: \"5d41402abc4b2a76b9719d911017c592-2\"\r\n"
+			   "x-amz-meta-md5chksum: XUFAKrxLKna5cZ2REBfFkg==\r\nx-amz-meta-mtime: junk\r\n"},
 	    {.match = "/plain", .status = 200, .headers = "Content-Length: 9\r\nETag: \"abc-2\"\r\n"},
 	    {.match = "%C3%A9", .status = 200, .headers = "Content-Length: 1\r\nx-amz-meta-r2shim-name: e%CC%81\r\n"},
 	    {.match = "%C3%A8", .status = 200, .headers = "Content-Length: 1\r\n"});
@@ -364,15 +386,18 @@ static void
 test_head_missing(void **state)
 {
 	(void)state;
-	SCRIPT({.match = "HEAD /a/path/buck-et/", .status = 404}, {.match = "HEAD /a/path/buck-et", .status = 404, .times = 1},
-	    {.match = "HEAD /a/path/buck-et", .status = 403, .times = 2}, {.match = "HEAD /a/path/buck-et", .status = 500, .times = 1},
-	    {.match = "HEAD /a/path/buck-et", .status = 200}, {.match = "list-type", .status = 403, .body = ERRDOC("AccessDenied"), .times = 1},
+	SCRIPT({.match = "HEAD /a/path/buck-et/", .status = 404},
+	    {.match = "HEAD /a/path/buck-et", .status = 404, .times = 1},
+	    {.match = "HEAD /a/path/buck-et", .status = 403, .times = 2},
+	    {.match = "HEAD /a/path/buck-et", .status = 500, .times = 1},
+	    {.match = "HEAD /a/path/buck-et", .status = 200},
+	    {.match = "list-type", .status = 403, .body = ERRDOC("AccessDenied"), .times = 1},
 	    {.match = "list-type", .status = 200, .body = EMPTY_LIST});
 	assert_int_equal(head("k"), ERR_NOBUCKET);
-	assert_int_equal(head("k"), ERR_DENIED);	/* may neither look at the bucket nor list it: no proof */
-	assert_int_equal(head("k"), ERR_NOTFOUND);	/* may list it */
+	assert_int_equal(head("k"), ERR_DENIED);   /* may neither look at the bucket nor list it: no proof */
+	assert_int_equal(head("k"), ERR_NOTFOUND); /* may list it */
 	assert_int_equal(peer_count(peer, "list-type", NULL), 2);
-	assert_int_equal(head("k"), ERR_NOTFOUND);	/* known for a while: not asked again */
+	assert_int_equal(head("k"), ERR_NOTFOUND); /* known for a while: not asked again */
 	assert_int_equal(peer_count(peer, "HEAD ", NULL), 4 + 3);
 	store_free(&r2);
 	r2 = r2_new(loop, pool, &conf);
@@ -388,8 +413,7 @@ test_clock(void **state)
 	    {.match = "PUT ", .status = 403, .headers = headers, .body = ERRDOC("RequestTimeTooSkewed"), .times = 1},
 	    {.match = "PUT ", .status = 200, .etag = true, .times = 1},
 	    {.match = "PUT ", .status = 403, .headers = headers, .body = ERRDOC("RequestTimeTooSkewed")},
-	    {.match = "HEAD ", .status = 403, .headers = headers, .times = 1},
-	    {.match = "HEAD ", .status = 200}};
+	    {.match = "HEAD ", .status = 403, .headers = headers, .times = 1}, {.match = "HEAD ", .status = 200}};
 	struct peer_seen seen;
 	int64_t signed_s = 0;
 
@@ -421,7 +445,8 @@ test_get(void **state)
 	    {.match = "/part", .status = 206, .headers = "Content-Range: bytes 2-4/10\r\n", .body = "234"},
 	    {.match = "/wrongpart", .status = 206, .headers = "Content-Range: bytes 2-9/10\r\n", .body = "234"},
 	    {.match = "/cut", .status = 200, .body = "0123456789", .cut = true},
-	    {.match = "/none", .status = 404, .body = ERRDOC("NoSuchKey")}, {.match = "/nobucket", .status = 404, .body = ERRDOC("NoSuchBucket")},
+	    {.match = "/none", .status = 404, .body = ERRDOC("NoSuchKey")},
+	    {.match = "/nobucket", .status = 404, .body = ERRDOC("NoSuchBucket")},
 	    {.match = "/range", .status = 416, .body = ERRDOC("InvalidRange")}, {.match = "/silent", .silent = true},
 	    {.match = "%C3%A9", .status = 200, .headers = "x-amz-meta-r2shim-name: e%CC%81\r\n", .body = "x"});
 	assert_int_equal(get("whole", NULL), ERR_OK);
@@ -437,7 +462,7 @@ test_get(void **state)
 	assert_int_equal(get("part", "2-"), ERR_OK);
 	assert_int_equal(peer_count(peer, "/part", &seen), 3);
 	assert_string_equal(peer_header(seen.head, "range"), "bytes=2-");
-	assert_int_equal(get("part", NULL), ERR_PROTO);		/* a part that nobody asked for */
+	assert_int_equal(get("part", NULL), ERR_PROTO); /* a part that nobody asked for */
 	assert_int_equal(get("wrongpart", "2-4"), ERR_PROTO);
 	assert_false(out.got_meta);
 	assert_int_equal(get("cut", NULL), ERR_CLOSED);
@@ -461,7 +486,8 @@ static void
 test_delete(void **state)
 {
 	(void)state;
-	SCRIPT({.match = "DELETE ", .status = 204}, {.match = "HEAD /a/path/buck-et/%C3%A9", .status = 200, .headers = "Content-Length: 1\r\n"});
+	SCRIPT({.match = "DELETE ", .status = 204},
+	    {.match = "HEAD /a/path/buck-et/%C3%A9", .status = 200, .headers = "Content-Length: 1\r\n"});
 	assert_int_equal(del("k"), ERR_OK);
 	assert_int_equal(peer_count(peer, "HEAD ", NULL), 0);
 	assert_int_equal(del("\xc3\xa9"), ERR_OK);
@@ -474,23 +500,38 @@ test_delete(void **state)
 static void
 test_list(void **state)
 {
-#define ENTRY(k) "<Contents><Key>" k "</Key><Size>1</Size><LastModified>2026-11-23T01:02:03.456Z</LastModified><ETag>\"e\"</ETag></Contents>"
+#define ENTRY(k)                                                                                                       \
+	"<Contents><Key>" k                                                                                            \
+	"</Key><Size>1</Size><LastModified>2026-11-23T01:02:03.456Z</LastModified><ETag>\"e\"</ETag></Contents>"
 	struct peer_seen seen;
 
 	(void)state;
-	SCRIPT({.match = "prefix=a%2F", .status = 200, .body = "<ListBucketResult>" ENTRY("a%2F1") ENTRY("a%2F2")
-	    "<IsTruncated>true</IsTruncated><NextContinuationToken>t+/</NextContinuationToken><EncodingType>url</EncodingType></ListBucketResult>"},
-	    {.match = "continuation-token=t%2B%2F", .status = 200, .body = "<ListBucketResult>" ENTRY("b") "<IsTruncated>false</IsTruncated></ListBucketResult>"},
-	    {.match = "prefix=disorder", .status = 200, .body = "<ListBucketResult>" ENTRY("b") ENTRY("a") "<IsTruncated>false</IsTruncated></ListBucketResult>"},
-	    {.match = "prefix=twice", .status = 200, .body = "<ListBucketResult>" ENTRY("b") ENTRY("b") "<IsTruncated>false</IsTruncated></ListBucketResult>"},
-	    {.match = "prefix=html", .status = 200, .body = "<html/>"}, {.match = "prefix=gone", .status = 404, .body = ERRDOC("NoSuchBucket")});
+	SCRIPT({.match = "prefix=a%2F",
+		   .status = 200,
+		   .body = "<ListBucketResult>" ENTRY("a%2F1")
+		       ENTRY("a%2F2") "<IsTruncated>true</IsTruncated><NextContinuationToken>t+/</"
+				      "NextContinuationToken><EncodingType>url</EncodingType></ListBucketResult>"},
+	    {.match = "continuation-token=t%2B%2F",
+		.status = 200,
+		.body = "<ListBucketResult>" ENTRY("b") "<IsTruncated>false</IsTruncated></ListBucketResult>"},
+	    {.match = "prefix=disorder",
+		.status = 200,
+		.body =
+		    "<ListBucketResult>" ENTRY("b") ENTRY("a") "<IsTruncated>false</IsTruncated></ListBucketResult>"},
+	    {.match = "prefix=twice",
+		.status = 200,
+		.body =
+		    "<ListBucketResult>" ENTRY("b") ENTRY("b") "<IsTruncated>false</IsTruncated></ListBucketResult>"},
+	    {.match = "prefix=html", .status = 200, .body = "<html/>"},
+	    {.match = "prefix=gone", .status = 404, .body = ERRDOC("NoSuchBucket")});
 	forget();
 	assert_non_null(store_list(r2, "a/", "a/0", NULL, 2, on_list, NULL));
 	assert_int_equal(answer(), ERR_OK);
 	assert_string_equal(out.keys, "a/1;a/2;");
 	assert_string_equal(out.next, "t+/");
 	assert_int_equal(peer_count(peer, "GET ", &seen), 1);
-	assert_string_equal(seen.line, "GET /a/path/buck-et?encoding-type=url&list-type=2&max-keys=2&prefix=a%2F&start-after=a%2F0");
+	assert_string_equal(
+	    seen.line, "GET /a/path/buck-et?encoding-type=url&list-type=2&max-keys=2&prefix=a%2F&start-after=a%2F0");
 	forget();
 	assert_non_null(store_list(r2, NULL, "a/0", "t+/", 0, on_list, NULL));
 	assert_int_equal(answer(), ERR_OK);
@@ -545,13 +586,20 @@ test_abort_uploads(void **state)
 {
 #define UPLOAD(k, i) "<Upload><Key>" k "</Key><UploadId>" i "</UploadId></Upload>"
 	(void)state;
-	SCRIPT({.match = "key-marker=", .status = 200, .body = "<ListMultipartUploadsResult>" UPLOAD("a%2Fb", "three")
-	    "<IsTruncated>false</IsTruncated><EncodingType>url</EncodingType></ListMultipartUploadsResult>"},
-	    {.match = "prefix=a%2Fb", .status = 200, .body = "<ListMultipartUploadsResult>" UPLOAD("a%2Fb", "o/ne") UPLOAD("a%2Fbc", "other")
-	    UPLOAD("a%2Fb", "two") "<IsTruncated>true</IsTruncated><NextKeyMarker>a%2Fb</NextKeyMarker><NextUploadIdMarker>m</NextUploadIdMarker>"
-	    "<EncodingType>url</EncodingType></ListMultipartUploadsResult>"},
+	SCRIPT({.match = "key-marker=",
+		   .status = 200,
+		   .body = "<ListMultipartUploadsResult>" UPLOAD(
+		       "a%2Fb", "three") "<IsTruncated>false</IsTruncated><EncodingType>url</EncodingType></"
+					 "ListMultipartUploadsResult>"},
+	    {.match = "prefix=a%2Fb",
+		.status = 200,
+		.body = "<ListMultipartUploadsResult>" UPLOAD("a%2Fb", "o/ne") UPLOAD("a%2Fbc", "other")
+		    UPLOAD("a%2Fb", "two") "<IsTruncated>true</IsTruncated><NextKeyMarker>a%2Fb</"
+					   "NextKeyMarker><NextUploadIdMarker>m</NextUploadIdMarker>"
+					   "<EncodingType>url</EncodingType></ListMultipartUploadsResult>"},
 	    {.match = "prefix=no", .status = 501, .body = ERRDOC("NotImplemented")},
-	    {.match = "uploadId=two", .status = 404, .body = ERRDOC("NoSuchUpload")}, {.match = "DELETE ", .status = 204});
+	    {.match = "uploadId=two", .status = 404, .body = ERRDOC("NoSuchUpload")},
+	    {.match = "DELETE ", .status = 204});
 	forget();
 	assert_non_null(store_abort_uploads(r2, Z("a/b"), on_done, NULL));
 	assert_int_equal(answer(), ERR_OK);
@@ -569,7 +617,7 @@ test_abort_uploads(void **state)
 /* ---- multipart ---- */
 
 #define CREATED "<InitiateMultipartUploadResult><UploadId>U+/=</UploadId></InitiateMultipartUploadResult>"
-#define ID "uploadId=U%2B%2F%3D"
+#define ID      "uploadId=U%2B%2F%3D"
 
 static char complete_doc[256];
 
@@ -595,8 +643,8 @@ big_file(struct store_put *p, const char *key)
 		digest_md5(data + i * 100000, i < 2 ? 100000 : 50000, md5s[i]);
 	digest_md5(md5s, sizeof(md5s), md5);
 	str_add_hex(&hex, md5, 16);
-	(void)snprintf(complete_doc, sizeof(complete_doc), "<CompleteMultipartUploadResult><ETag>\"%s-3\"</ETag></CompleteMultipartUploadResult>",
-	    str_z(&hex));
+	(void)snprintf(complete_doc, sizeof(complete_doc),
+	    "<CompleteMultipartUploadResult><ETag>\"%s-3\"</ETag></CompleteMultipartUploadResult>", str_z(&hex));
 	str_fini(&hex);
 	return fd;
 }
@@ -617,7 +665,8 @@ test_multipart(void **state)
 	int fd = big_file(&p, "big file");
 
 	(void)state;
-	SCRIPT({.match = "?uploads=", .status = 200, .body = CREATED}, {.match = "partNumber=", .status = 200, .etag = true},
+	SCRIPT({.match = "?uploads=", .status = 200, .body = CREATED},
+	    {.match = "partNumber=", .status = 200, .etag = true},
 	    {.match = "POST ", .status = 200, .body = complete_doc});
 	assert_int_equal(put_big(&p), ERR_OK);
 	assert_int_equal(strlen(out.etag), 34);
@@ -633,8 +682,10 @@ test_multipart(void **state)
 
 	/* a part may be called anything */
 	fd = big_file(&p, "opaque");
-	SCRIPT({.match = "?uploads=", .status = 200, .body = CREATED}, {.match = "partNumber=2", .status = 200, .headers = "ETag: \"a<&b\"\r\n"},
-	    {.match = "partNumber=", .status = 200, .etag = true}, {.match = "POST ", .status = 200, .body = complete_doc});
+	SCRIPT({.match = "?uploads=", .status = 200, .body = CREATED},
+	    {.match = "partNumber=2", .status = 200, .headers = "ETag: \"a<&b\"\r\n"},
+	    {.match = "partNumber=", .status = 200, .etag = true},
+	    {.match = "POST ", .status = 200, .body = complete_doc});
 	assert_int_equal(put_big(&p), ERR_OK);
 	assert_int_equal(peer_count(peer, "POST /a/path/buck-et/opaque?" ID, &seen), 1);
 	assert_non_null(strstr(seen.body, "<PartNumber>2</PartNumber><ETag>&quot;a&lt;&amp;b&quot;</ETag>"));
@@ -648,7 +699,8 @@ test_multipart_fence(void **state)
 	int fd = big_file(&p, "big file");
 
 	(void)state;
-	SCRIPT({.match = "?uploads=", .status = 200, .body = CREATED}, {.match = "partNumber=", .status = 200, .etag = true},
+	SCRIPT({.match = "?uploads=", .status = 200, .body = CREATED},
+	    {.match = "partNumber=", .status = 200, .etag = true},
 	    {.match = "POST ", .status = 200, .body = complete_doc}, {.match = "HEAD ", .status = 404, .times = 1},
 	    {.match = "HEAD ", .status = 200, .headers = "Content-Length: 1\r\nETag: \"old\"\r\n"});
 	/* looked at right before completion */
@@ -665,7 +717,8 @@ static void
 test_multipart_errors(void **state)
 {
 	static const struct peer_rule create = {.match = "?uploads=", .status = 200, .body = CREATED},
-	    part = {.match = "partNumber=", .status = 200, .etag = true}, del_ok = {.match = "DELETE ", .status = 204};
+				      part = {.match = "partNumber=", .status = 200, .etag = true},
+				      del_ok = {.match = "DELETE ", .status = 204};
 	const struct {
 		struct peer_rule rule;
 		const char *fence;
@@ -675,16 +728,23 @@ test_multipart_errors(void **state)
 	    {{.match = "?uploads=", .status = 503, .body = ERRDOC("ServiceUnavailable")}, NULL, ERR_UNAVAIL, 0},
 	    {{.match = "?uploads=", .status = 200, .body = "<html/>"}, NULL, ERR_PROTO, 0},
 	    {{.match = "partNumber=2", .status = 500, .body = ERRDOC("InternalError")}, NULL, ERR_UNAVAIL, 1},
-	    {{.match = "partNumber=2", .status = 200, .headers = "ETag: \"00000000000000000000000000000000\"\r\n"}, NULL, ERR_BADDIGEST, 1},
+	    {{.match = "partNumber=2", .status = 200, .headers = "ETag: \"00000000000000000000000000000000\"\r\n"},
+		NULL, ERR_BADDIGEST, 1},
 	    {{.match = "partNumber=2", .status = 200}, NULL, ERR_PROTO, 1},
 	    {{.match = "partNumber=3", .status = 404, .body = ERRDOC("NoSuchUpload")}, NULL, ERR_CLOSED, 1},
 	    /* the trap: 200, and yet an error */
-	    {{.match = "POST /a/path/buck-et/big?" ID, .status = 200, .body = ERRDOC("InternalError")}, NULL, ERR_UNAVAIL, 1},
-	    {{.match = "POST /a/path/buck-et/big?" ID, .status = 200, .body = "<CompleteMultipartUploadResult><ETag>\"0-3\"</ETag>"
-	    "</CompleteMultipartUploadResult>"}, NULL, ERR_BADDIGEST, 1},
-	    {{.match = "HEAD ", .status = 200, .headers = "Content-Length: 1\r\nETag: \"new\"\r\n"}, "old", ERR_PRECOND, 1},
+	    {{.match = "POST /a/path/buck-et/big?" ID, .status = 200, .body = ERRDOC("InternalError")}, NULL,
+		ERR_UNAVAIL, 1},
+	    {{.match = "POST /a/path/buck-et/big?" ID,
+		 .status = 200,
+		 .body = "<CompleteMultipartUploadResult><ETag>\"0-3\"</ETag>"
+			 "</CompleteMultipartUploadResult>"},
+		NULL, ERR_BADDIGEST, 1},
+	    {{.match = "HEAD ", .status = 200, .headers = "Content-Length: 1\r\nETag: \"new\"\r\n"}, "old", ERR_PRECOND,
+		1},
 	    {{.match = "HEAD ", .status = 404}, "old", ERR_PRECOND, 1},
-	    {{.match = "HEAD ", .status = 200, .headers = "Content-Length: 1\r\nETag: \"new\"\r\n"}, "*", ERR_PRECOND, 1},
+	    {{.match = "HEAD ", .status = 200, .headers = "Content-Length: 1\r\nETag: \"new\"\r\n"}, "*", ERR_PRECOND,
+		1},
 	    {{.match = "HEAD ", .status = 503}, "*", ERR_UNAVAIL, 1},
 	};
 	struct store_put p;
@@ -692,7 +752,8 @@ test_multipart_errors(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		struct peer_rule rules[] = {cases[i].rule, create, part, del_ok, {.match = "POST ", .status = 200, .body = complete_doc}};
+		struct peer_rule rules[] = {
+		    cases[i].rule, create, part, del_ok, {.match = "POST ", .status = 200, .body = complete_doc}};
 
 		peer_script(peer, rules, 5);
 		p.fence.if_absent = cases[i].fence != NULL && *cases[i].fence == '*';
@@ -711,9 +772,9 @@ test_multipart_changed(void **state)
 	int fd = big_file(&p, "big");
 
 	(void)state;
-	SCRIPT({.match = "?uploads=", .status = 200, .body = CREATED}, {.match = "partNumber=", .status = 200, .etag = true},
-	    {.match = "DELETE ", .status = 204});
-	assert_int_equal(pwrite(fd, "x", 1, 150000), 1);	/* after the first pass */
+	SCRIPT({.match = "?uploads=", .status = 200, .body = CREATED},
+	    {.match = "partNumber=", .status = 200, .etag = true}, {.match = "DELETE ", .status = 204});
+	assert_int_equal(pwrite(fd, "x", 1, 150000), 1); /* after the first pass */
 	assert_int_equal(put_big(&p), ERR_CHANGED);
 	assert_int_equal(peer_count(peer, "DELETE ", NULL), 1);
 	assert_int_equal(peer_count(peer, "POST /a/path/buck-et/big?upl", NULL), 1);
@@ -745,7 +806,8 @@ test_cancel(void **state)
 
 	(void)state;
 	SCRIPT({.match = "?uploads=", .status = 200, .body = CREATED}, {.match = "partNumber=2", .silent = true},
-	    {.match = "partNumber=", .status = 200, .etag = true}, {.match = "DELETE ", .status = 204}, {.match = "silent", .silent = true});
+	    {.match = "partNumber=", .status = 200, .etag = true}, {.match = "DELETE ", .status = 204},
+	    {.match = "silent", .silent = true});
 	forget();
 	op = store_put(r2, &p, on_done, NULL);
 	assert_true(wait_for("partNumber=2", 1));
@@ -780,9 +842,10 @@ int
 main(void)
 {
 #define ROW(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-	const struct CMUnitTest tests[] = {ROW(test_put), ROW(test_put_errors), ROW(test_head), ROW(test_head_missing), ROW(test_clock),
-	    ROW(test_get), ROW(test_delete), ROW(test_list), ROW(test_probe), ROW(test_abort_uploads), ROW(test_multipart), ROW(test_multipart_fence),
-	    ROW(test_multipart_errors), ROW(test_multipart_changed), ROW(test_cancel)};
+	const struct CMUnitTest tests[] = {ROW(test_put), ROW(test_put_errors), ROW(test_head), ROW(test_head_missing),
+	    ROW(test_clock), ROW(test_get), ROW(test_delete), ROW(test_list), ROW(test_probe), ROW(test_abort_uploads),
+	    ROW(test_multipart), ROW(test_multipart_fence), ROW(test_multipart_errors), ROW(test_multipart_changed),
+	    ROW(test_cancel)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,8 +7,8 @@
 #include "store/s3xml.h"
 #include "store/store.h"
 
-#define XML "<?xml version=\"1.0\" encoding=\"UTF-8\"?>"
-#define NS " xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\""
+#define XML  "<?xml version=\"1.0\" encoding=\"UTF-8\"?>"
+#define NS   " xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\""
 #define Z(z) (z), strlen(z)
 
 static void
@@ -18,7 +18,8 @@ test_error(void **state)
 	char code[64];
 
 	(void)state;
-	assert_true(s3xml_error(Z(XML "<Error><Code>NoSuchKey</Code><Message>It&apos;s &lt;gone&gt;</Message></Error>"), code, &msg));
+	assert_true(s3xml_error(
+	    Z(XML "<Error><Code>NoSuchKey</Code><Message>It&apos;s &lt;gone&gt;</Message></Error>"), code, &msg));
 	assert_string_equal(code, "NoSuchKey");
 	assert_string_equal(str_z(&msg), "It's <gone>");
 	assert_false(s3xml_error(Z("<html><body>502 Bad Gateway</body></html>"), code, NULL));
@@ -28,20 +29,24 @@ test_error(void **state)
 	assert_false(s3xml_error(Z("<X><Error><Code>NoSuchKey</Code></Error></X>"), code, NULL));
 	assert_false(s3xml_error("", 0, code, NULL));
 	/* no entity is ever expanded */
-	assert_false(s3xml_error(Z("<!DOCTYPE x [<!ENTITY a \"NoSuchKey\">]><Error><Code>&a;</Code></Error>"), code, NULL));
+	assert_false(
+	    s3xml_error(Z("<!DOCTYPE x [<!ENTITY a \"NoSuchKey\">]><Error><Code>&a;</Code></Error>"), code, NULL));
 	str_fini(&msg);
 }
 
 static void
 test_list(void **state)
 {
-	static const char doc[] = XML "<ListBucketResult" NS "><Name>b</Name>"
-	    "<Contents><Key>a%2Fb%20c.txt</Key><Size>12</Size><LastModified>2026-11-23T01:02:03.456Z</LastModified>"
-	    "<ETag>&quot;abc&quot;</ETag><StorageClass>STANDARD</StorageClass></Contents>"
-	    "<Contents><Key>a+%2B%C3%A9</Key><Size>0</Size><LastModified>2026-11-23T01:02:03.000Z</LastModified><ETag>\"d\"</ETag>"
-	    "<Owner><ID>x</ID><Key>trap</Key></Owner></Contents>"
-	    "<IsTruncated>true</IsTruncated><Prefix>a</Prefix><NextContinuationToken>t/+=</NextContinuationToken><MaxKeys>2</MaxKeys>"
-	    "<KeyCount>2</KeyCount><EncodingType>url</EncodingType></ListBucketResult>";
+	static const char doc[] =
+	    XML "<ListBucketResult" NS "><Name>b</Name>"
+		"<Contents><Key>a%2Fb%20c.txt</Key><Size>12</Size><LastModified>2026-11-23T01:02:03.456Z</LastModified>"
+		"<ETag>&quot;abc&quot;</ETag><StorageClass>STANDARD</StorageClass></Contents>"
+		"<Contents><Key>a+%2B%C3%A9</Key><Size>0</Size><LastModified>2026-11-23T01:02:03.000Z</"
+		"LastModified><ETag>\"d\"</ETag>"
+		"<Owner><ID>x</ID><Key>trap</Key></Owner></Contents>"
+		"<IsTruncated>true</IsTruncated><Prefix>a</Prefix><NextContinuationToken>t/+=</"
+		"NextContinuationToken><MaxKeys>2</MaxKeys>"
+		"<KeyCount>2</KeyCount><EncodingType>url</EncodingType></ListBucketResult>";
 	struct s3xml_list l;
 
 	(void)state;
@@ -57,7 +62,8 @@ test_list(void **state)
 	assert_string_equal(l.next, "t/+=");
 	s3xml_list_fini(&l);
 
-	assert_int_equal(s3xml_list(Z("<ListBucketResult" NS "><IsTruncated>false</IsTruncated></ListBucketResult>"), &l), ERR_OK);
+	assert_int_equal(
+	    s3xml_list(Z("<ListBucketResult" NS "><IsTruncated>false</IsTruncated></ListBucketResult>"), &l), ERR_OK);
 	assert_int_equal(l.n, 0);
 	assert_null(l.next);
 	s3xml_list_fini(&l);
@@ -67,7 +73,9 @@ static void
 test_list_refused(void **state)
 {
 	static const char *const docs[] = {
-	    "", "<a/>", "<Error><Code>InternalError</Code></Error>",
+	    "",
+	    "<a/>",
+	    "<Error><Code>InternalError</Code></Error>",
 	    /* an empty answer is not an empty bucket */
 	    "<ListBucketResult/>",
 	    "<ListBucketResult><IsTruncated>maybe</IsTruncated></ListBucketResult>",
@@ -80,7 +88,8 @@ test_list_refused(void **state)
 	    "<LastModified>2026-11-23T01:02:03.456Z</LastModified></Contents></ListBucketResult>",
 	    "<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>a</Key><Size>-1</Size>"
 	    "<LastModified>2026-11-23T01:02:03.456Z</LastModified></Contents></ListBucketResult>",
-	    "<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>a</Key><Size>1</Size></Contents></ListBucketResult>",
+	    "<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>a</Key><Size>1</Size></Contents></"
+	    "ListBucketResult>",
 	    /* cut short */
 	    "<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>a</Key>",
 	    "<a><b><c><d><e><f><g><h><i><j/></i></h></g></f></e></d></c></b></a>",
@@ -97,9 +106,12 @@ test_list_refused(void **state)
 static void
 test_uploads(void **state)
 {
-	static const char doc[] = XML "<ListMultipartUploadsResult" NS "><Bucket>b</Bucket><Upload><Key>a%2Fb</Key><UploadId>i+/=</UploadId>"
-	    "<Initiator><ID>x</ID></Initiator></Upload><IsTruncated>true</IsTruncated><NextKeyMarker>a%2Fb</NextKeyMarker>"
-	    "<NextUploadIdMarker>i%2F</NextUploadIdMarker><EncodingType>url</EncodingType></ListMultipartUploadsResult>";
+	static const char doc[] =
+	    XML "<ListMultipartUploadsResult" NS "><Bucket>b</Bucket><Upload><Key>a%2Fb</Key><UploadId>i+/=</UploadId>"
+		"<Initiator><ID>x</ID></Initiator></Upload><IsTruncated>true</IsTruncated><NextKeyMarker>a%2Fb</"
+		"NextKeyMarker>"
+		"<NextUploadIdMarker>i%2F</NextUploadIdMarker><EncodingType>url</EncodingType></"
+		"ListMultipartUploadsResult>";
 	struct s3xml_uploads u;
 
 	(void)state;
@@ -110,8 +122,11 @@ test_uploads(void **state)
 	assert_string_equal(u.next_key, "a/b");
 	assert_string_equal(u.next_id, "i%2F");
 	s3xml_uploads_fini(&u);
-	assert_int_equal(s3xml_uploads(Z("<ListMultipartUploadsResult><IsTruncated>false</IsTruncated><Upload><Key>k</Key></Upload>"
-	    "</ListMultipartUploadsResult>"), &u), ERR_PROTO);
+	assert_int_equal(
+	    s3xml_uploads(Z("<ListMultipartUploadsResult><IsTruncated>false</IsTruncated><Upload><Key>k</Key></Upload>"
+			    "</ListMultipartUploadsResult>"),
+		&u),
+	    ERR_PROTO);
 }
 
 static void
@@ -120,17 +135,23 @@ test_multipart(void **state)
 	char etag[80], *id = NULL;
 
 	(void)state;
-	assert_int_equal(s3xml_created(Z(XML "<InitiateMultipartUploadResult" NS "><UploadId>A+/=</UploadId><Key>k</Key>"
-	    "</InitiateMultipartUploadResult>"), &id), ERR_OK);
+	assert_int_equal(
+	    s3xml_created(Z(XML "<InitiateMultipartUploadResult" NS "><UploadId>A+/=</UploadId><Key>k</Key>"
+				"</InitiateMultipartUploadResult>"),
+		&id),
+	    ERR_OK);
 	assert_string_equal(id, "A+/=");
 	mem_free(id);
 	assert_int_equal(s3xml_created(Z("<InitiateMultipartUploadResult/>"), &id), ERR_PROTO);
 	assert_null(id);
 	/* R2 may send blanks first to keep the connection, and a 200 may still be an error */
 	assert_int_equal(s3xml_completed(Z(XML "\n\n<CompleteMultipartUploadResult" NS "><ETag>\"ab-2\"</ETag>"
-	    "</CompleteMultipartUploadResult>"), etag), ERR_OK);
+					       "</CompleteMultipartUploadResult>"),
+			     etag),
+	    ERR_OK);
 	assert_string_equal(etag, "ab-2");
-	assert_int_equal(s3xml_completed(Z("<Error><Code>InternalError</Code><ETag>x</ETag></Error>"), etag), ERR_PROTO);
+	assert_int_equal(
+	    s3xml_completed(Z("<Error><Code>InternalError</Code><ETag>x</ETag></Error>"), etag), ERR_PROTO);
 	assert_int_equal(s3xml_completed("", 0, etag), ERR_PROTO);
 }
 
@@ -155,8 +176,9 @@ test_text(void **state)
 int
 main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_error), cmocka_unit_test(test_list), cmocka_unit_test(test_list_refused),
-	    cmocka_unit_test(test_uploads), cmocka_unit_test(test_multipart), cmocka_unit_test(test_text)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_error), cmocka_unit_test(test_list),
+	    cmocka_unit_test(test_list_refused), cmocka_unit_test(test_uploads), cmocka_unit_test(test_multipart),
+	    cmocka_unit_test(test_text)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,200 @@
+/* local_write: making files last, and writing, renaming and removing them below the root. See local.h. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/digest.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "store/local_int.h"
+
+/* ---- making it last ---- */
+
+static enum err
+fsync_err(int fd)
+{
+	/* file systems that cannot sync a folder say EINVAL: nothing more to be had there */
+	return fsync(fd) == 0 || errno == EINVAL || errno == EROFS ? ERR_OK : err_from_errno(errno);
+}
+
+enum err
+local_sync(struct local *l, const char *key, size_t klen)
+{
+	struct local_stat st;
+	struct local_split s;
+	enum err e;
+	int fd;
+
+	if ((e = local_open_key(l, key, klen, &fd, &st)) != ERR_OK)
+		return e;
+	e = fsync_err(fd);
+	(void)close(fd);
+	if (e == ERR_OK)
+		e = local_split_key(&s, key, klen);
+	while (e == ERR_OK) {
+		char *slash;
+
+		if ((fd = local_open_parent(l, &s)) < 0)
+			return errno == ENOENT || errno == ENOTDIR ? ERR_NOTFOUND : err_from_errno(errno);
+		e = fsync_err(fd);
+		(void)close(fd);
+		if (s.dirlen == 0)
+			break;
+		s.path[s.dirlen] = '\0';
+		slash = strrchr(s.path, '/');
+		s.dirlen = slash != NULL ? (size_t)(slash - s.path) : 0;
+	}
+	return e;
+}
+
+/* ---- writing by ourselves ---- */
+
+/* The folder of a key, made as needed; each new one is synced into its parent at once. */
+static enum err
+make_parent(struct local *l, struct local_split *s, int *out)
+{
+	int dir = local_open_beneath(l->fd, ".", O_RDONLY | O_DIRECTORY, 0);
+	size_t at = 0;
+
+	while (dir >= 0 && at < s->dirlen) {
+		size_t n = strcspn(s->path + at, "/");
+		char name[NAME_MAX + 1];
+		int sub;
+
+		if (n == 0 || n > NAME_MAX) {
+			(void)close(dir);
+			return n == 0 ? ERR_INVAL : ERR_TOOBIG;
+		}
+		memcpy(name, s->path + at, n);
+		name[n] = '\0';
+		sub = local_open_beneath(dir, name, O_RDONLY | O_DIRECTORY, 0);
+		if (sub < 0 && errno == ENOENT && (mkdirat(dir, name, 0777) == 0 || errno == EEXIST)) {
+			(void)fsync_err(dir);
+			sub = local_open_beneath(dir, name, O_RDONLY | O_DIRECTORY, 0);
+		}
+		local_close(dir);
+		dir = sub;
+		at += n + 1;
+	}
+	*out = dir;
+	if (dir >= 0)
+		return ERR_OK;
+	/* a file or a symlink stands where a folder is wanted */
+	return errno == ENOTDIR || errno == ELOOP ? ERR_EXISTS : err_from_errno(errno);
+}
+
+enum err
+local_tmp_create(struct local *l, const char *key, size_t klen, int *fd, char **tmp_key)
+{
+	struct str name = STR_INIT;
+	uint8_t random[8];
+	struct local_split s;
+	enum err e;
+	int dir;
+
+	*fd = -1;
+	*tmp_key = NULL;
+	if ((e = local_split_key(&s, key, klen)) != ERR_OK || (e = make_parent(l, &s, &dir)) != ERR_OK)
+		return e;
+	digest_random(random, sizeof(random));
+	str_addz(&name, LOCAL_TMP_PREFIX);
+	str_add_hex(&name, random, sizeof(random));
+	if ((*fd = local_open_beneath(dir, str_z(&name), O_RDWR | O_CREAT | O_EXCL, 0666)) < 0)
+		e = err_from_errno(errno);
+	else
+		*tmp_key = mem_printf("%.*s%s%s", (int)s.dirlen, s.path, s.dirlen > 0 ? "/" : "", str_z(&name));
+	(void)close(dir);
+	str_fini(&name);
+	return e;
+}
+
+static enum err
+rename_into_place(int dir, const char *from, const char *to, bool *created)
+{
+	struct stat st;
+
+	*created = true;
+	if (renameat2(dir, from, dir, to, RENAME_NOREPLACE) == 0)
+		return ERR_OK;
+	if (errno == EINVAL || errno == ENOSYS) /* a file system without the flag */
+		*created = fstatat(dir, to, &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
+	else if (errno == EEXIST)
+		*created = false;
+	else
+		return err_from_errno(errno);
+	if (renameat(dir, from, dir, to) == 0)
+		return ERR_OK;
+	return errno == EISDIR || errno == ENOTEMPTY ? ERR_EXISTS : err_from_errno(errno);
+}
+
+enum err
+local_tmp_commit(struct local *l, int fd, char **tmp_key, const char *key, size_t klen, bool *created)
+{
+	const char *slash = strrchr(*tmp_key, '/');
+	struct local_split s;
+	int dir = -1;
+	enum err e = local_split_key(&s, key, klen);
+
+	*created = false;
+	if (e == ERR_OK && (dir = local_open_parent(l, &s)) < 0)
+		e = err_from_errno(errno);
+	if (e == ERR_OK && fsync(fd) < 0)
+		e = err_from_errno(errno);
+	if (e == ERR_OK)
+		e = rename_into_place(dir, slash != NULL ? slash + 1 : *tmp_key, s.base, created);
+	if (e == ERR_OK) {
+		mem_free(*tmp_key);
+		*tmp_key = NULL;
+		e = fsync_err(dir);
+	}
+	if (dir >= 0)
+		(void)close(dir);
+	local_tmp_discard(l, tmp_key);
+	return e;
+}
+
+void
+local_tmp_discard(struct local *l, char **tmp_key)
+{
+	struct local_split s;
+	int dir;
+
+	if (*tmp_key == NULL)
+		return;
+	if (local_split_key(&s, *tmp_key, strlen(*tmp_key)) == ERR_OK && (dir = local_open_parent(l, &s)) >= 0) {
+		(void)unlinkat(dir, s.base, 0);
+		(void)close(dir);
+	}
+	mem_free(*tmp_key);
+	*tmp_key = NULL;
+}
+
+enum err
+local_unlink(struct local *l, const char *key, size_t klen)
+{
+	struct local_split s;
+	struct stat st;
+	enum err e;
+	int dir;
+
+	if ((e = local_split_key(&s, key, klen)) != ERR_OK)
+		return e;
+	if ((dir = local_open_parent(l, &s)) < 0) {
+		if (errno == ENOENT || errno == ENOTDIR)
+			return local_prove_absence(l, &s);
+		return errno == ELOOP ? ERR_UNSUPPORTED : err_from_errno(errno);
+	}
+	if (fstatat(dir, s.base, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		e = errno == ENOENT ? local_prove_absence(l, &s) : err_from_errno(errno);
+	else if (!S_ISREG(st.st_mode))
+		e = ERR_NOTFOUND;
+	else if (unlinkat(dir, s.base, 0) < 0)
+		e = errno == ENOENT ? ERR_NOTFOUND : err_from_errno(errno);
+	else
+		e = fsync_err(dir);
+	(void)close(dir);
+	return e;
+}
