@@ -90,6 +90,7 @@ struct head_op {
 	struct r2_op *bucket;
 	char *key;
 	size_t klen;
+	bool any_spelling;
 	store_head_done *done;
 	void *arg;
 };
@@ -139,26 +140,39 @@ head_done(void *arg, enum err e)
 	store_meta_init(&m);
 	if (e == ERR_OK && !r2_meta_read(h->q, &m))
 		e = ERR_PROTO;
-	if (e == ERR_OK && !r2_meta_is_key(&m, h->key, h->klen))
+	if (e == ERR_OK && !h->any_spelling && !r2_meta_is_key(&m, h->key, h->klen))
 		e = ERR_NOTFOUND;
 	head_answer(h, e, e == ERR_OK ? &m : NULL);
 	store_meta_fini(&m);
 }
 
-struct store_op *
-r2_head(struct store *s, const char *key, size_t klen, uint64_t limit_ms, store_head_done *done, void *arg)
+static struct store_op *
+head_start(
+    struct r2 *r2, const char *key, size_t klen, bool any_spelling, uint64_t limit_ms, store_head_done *done, void *arg)
 {
-	struct r2 *r2 = (struct r2 *)s;
 	struct head_op *h = mem_zalloc(sizeof(*h));
 
 	r2_op_init(&h->op, r2, head_cancel);
 	h->key = mem_strndup(key, klen);
 	h->klen = klen;
+	h->any_spelling = any_spelling;
 	h->done = done;
 	h->arg = arg;
 	h->q = r2_req_new(r2, "head", "HEAD", key, klen);
 	r2_req_start(h->q, limit_ms, head_done, h);
 	return (struct store_op *)h;
+}
+
+struct store_op *
+r2_head(struct store *s, const char *key, size_t klen, uint64_t limit_ms, store_head_done *done, void *arg)
+{
+	return head_start((struct r2 *)s, key, klen, false, limit_ms, done, arg);
+}
+
+struct store_op *
+r2_head_any(struct r2 *r2, const char *key, size_t klen, uint64_t limit_ms, store_head_done *done, void *arg)
+{
+	return head_start(r2, key, klen, true, limit_ms, done, arg);
 }
 
 /* ---- delete ---- */

@@ -372,7 +372,7 @@ mp_pump(struct mp *m)
 {
 	if (m->stored == m->nparts) {
 		if (m->fence_absent || m->fence_etag != NULL)
-			m->head = r2_head(&m->op.r2->base, m->key, m->klen, m->limit_ms, on_fence, m);
+			m->head = r2_head_any(m->op.r2, m->key, m->klen, m->limit_ms, on_fence, m);
 		else
 			mp_complete(m);
 	} else if (!m->hashing && m->next < m->nparts && free_flight(m) != NULL) {

@@ -100,6 +100,9 @@ bool r2_bucket_known(const struct r2 *r2);
 /* The parts of the interface that have files of their own. */
 struct store_op *r2_head(
     struct store *s, const char *key, size_t klen, uint64_t limit_ms, store_head_done *done, void *arg);
+/* The same, whatever spelling the object bears: what a condition on a PUT would look at. */
+struct store_op *r2_head_any(
+    struct r2 *r2, const char *key, size_t klen, uint64_t limit_ms, store_head_done *done, void *arg);
 struct store_op *r2_get(struct store *s, const struct store_get *g, const struct store_get_cb *cb, void *arg);
 void r2_pause(struct store_op *op);
 void r2_resume(struct store_op *op);
