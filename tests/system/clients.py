@@ -255,8 +255,11 @@ class Load:
         guess = self.history.begin(hoped, body, seed) if hoped in self.history.documents else None
         try:
             response = http.upload(name, body, folder)
-        except Cut:
-            self.history.give_up(hoped)
+        except Cut as e:
+            if e.sent:
+                self.history.give_up(hoped)
+            elif guess is not None:
+                self.history.refused(hoped, guess)
             raise
         self.finished("upload", response, start)
         if response.status != 201:
@@ -276,8 +279,7 @@ class Load:
         document = rng.choice(own)
         seed, body = self.new_content(rng, who, serial)
         version = self.history.begin(document.url, body, seed)
-        response = self.write(http, own, document, "overwrite", lambda: http.overwrite(document.ident, body))
-        if response:
+        if self.write(own, document, version, "overwrite", lambda: http.overwrite(document.ident, body)):
             self.history.done(version)
 
     def do_replace(self, http, rng, own, who, serial):
@@ -286,7 +288,7 @@ class Load:
         start = time.monotonic()
         gone = self.history.begin(document.url, ABSENT)
         name = f"{who}-r{serial}.bin"
-        response = self.write(http, own, document, "replace", lambda: http.replace(document.ident, name, body))
+        response = self.write(own, document, gone, "replace", lambda: http.replace(document.ident, name, body))
         if response:
             self.history.done(gone)
             new = Document(response.json(), name)
@@ -297,18 +299,21 @@ class Load:
     def do_delete(self, http, rng, own, who, serial):
         document = rng.choice(own)
         gone = self.history.begin(document.url, ABSENT)
-        if self.write(http, own, document, "delete", lambda: http.remove(document.ident)):
+        if self.write(own, document, gone, "delete", lambda: http.remove(document.ident)):
             self.history.done(gone)
             self.drop(own, document, True)
 
-    def write(self, http, own, document, what, send):
+    def write(self, own, document, version, what, send):
         """Sends a write to one of our own; a document whose write has no clear outcome is given up."""
         start = time.monotonic()
         try:
             response = send()
-        except Cut:
-            self.history.give_up(document.url)
-            self.drop(own, document, False)
+        except Cut as e:
+            if e.sent:
+                self.history.give_up(document.url)
+                self.drop(own, document, False)
+            else:
+                self.history.refused(document.url, version)
             raise
         self.finished(what, response, start)
         if response.status == 200:

@@ -82,7 +82,7 @@ class History:
             self.given_up.add(url)
 
     def refused(self, url, version):
-        """The server said clearly that it did not write (4xx): the state is the one before."""
+        """The write did not take place, for sure: the state is the one before."""
         with self.lock:
             self.documents[url].remove(version)
 

@@ -11,7 +11,7 @@ import xml.etree.ElementTree as ElementTree
 from web import Client
 
 
-class S3Error(Exception):
+class S3Error(OSError):
     """A refused request; code is the <Code> of the answer."""
 
     def __init__(self, response, what):

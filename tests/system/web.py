@@ -58,7 +58,12 @@ class Response:
 
 
 class Cut(OSError):
-    """The connection was refused, cut, timed out, or the answer was not whole HTTP. The outcome is unknown."""
+    """The connection was refused, cut, timed out, or the answer was not whole HTTP. sent tells whether anything of the
+    request can have arrived; if so its outcome is unknown."""
+
+    def __init__(self, text, sent=True):
+        super().__init__(text)
+        self.sent = sent
 
 
 class Client:
@@ -73,17 +78,19 @@ class Client:
     def request(self, method, target, body=None, headers=None, digest_only=False):
         if self.conn is not None and self.stale():
             self.close()
+        sent = False
         try:
             if self.conn is None:
                 self.conn = Connection(self.address, self.timeout)
                 self.conn.connect()
                 self.connects += 1
+            sent = True
             self.conn.request(method, target, body, headers or {})
             answer = self.conn.getresponse()
             result = self.digested(answer) if digest_only else Response(answer.status, answer.headers, answer.read())
         except (OSError, http.client.HTTPException) as e:
             self.close()
-            raise Cut(f"{method} {target}: {type(e).__name__}: {e}") from e
+            raise Cut(f"{method} {target}: {type(e).__name__}: {e}", sent) from e
         if answer.will_close:
             self.close()
         return result
