@@ -389,9 +389,9 @@ class Sandbox(Tool):
         return found
 
     def faults(self, rules=""):
-        """Sets the fault rules, one a line; none clears them."""
+        """Replaces the fault rules (see src/sandbox/faults.h), one a line; none clears them."""
         with Client(self.listen, 10) as client:
-            response = client.request("POST", "/.sandbox/faults", rules.encode())
+            response = client.request("POST", "/.sandbox/faults", f"clear\n{rules}".encode())
             assert response.status in (200, 204), response
 
     def stats(self):
