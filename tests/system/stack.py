@@ -31,7 +31,8 @@ gate: {{ window = "0"; verify-age = "1h"; }};
 admin: {{ listen = "unix:admin.sock"; }};
 """
 DEFAULTS = dict(site="test", proxy="", prefixes='{ url = "/media/"; class = "public"; }', media_extra="", policy="sync",
-                deadline="5s", request_limit="2s", r2="", lease="2s", intent_deadline="2s", migrator="concurrency = 8; max-delete = 1000000;")
+                deadline="5s", request_limit="2s", r2="", lease="2s", intent_deadline="2s",
+                migrator="concurrency = 8; max-delete = 1000000;")
 
 
 class Proxy(Tool):

@@ -31,9 +31,10 @@ def test_odd_targets(make_stack, phase):
 
 
 def test_an_answer_in_a_file(make_stack):
-    """gunicorn 20.1 answers HEAD of a file with its body. A file that looks like an answer must not become one."""
+    """gunicorn 20.1 answers HEAD of a file with its body. A file that looks like an answer must not become the answer to
+    whoever uses the upstream connection next."""
     stack = make_stack("gunicorn", migrators=0).start()
-    forged = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged"
+    forged = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged" * 3000
     with stack.client() as http, stack.client() as other:
         url = http.upload("forged.txt", forged).json()["url"]
         for _ in range(30):
