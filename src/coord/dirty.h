@@ -16,6 +16,7 @@
 
 struct dirty;
 
+/* Neither runs inside a call of ours. */
 struct dirty_cb {
 	/* A key's mark was cleared, by us or by anyone. */
 	void (*cleared)(void *arg, const char *key, size_t klen, uint64_t gen);
@@ -30,6 +31,7 @@ enum err dirty_open(struct dirty **d, struct loop *l, const struct conf *c, cons
 void dirty_bind(struct dirty *d, struct cluster *c);
 void dirty_up(struct dirty *d, bool fresh);
 void dirty_down(struct dirty *d);
+/* Before cluster_free. */
 void dirty_close(struct dirty **d);
 
 /* What is known of a key now. false: clean. A key with an open intent is dirty, side local. */

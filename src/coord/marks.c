@@ -125,12 +125,12 @@ marks_intent(struct cluster *c, uint64_t id, const char *key, size_t klen, enum 
 }
 
 struct cluster_call *
-marks_abandon(struct cluster *c, uint64_t intent)
+marks_abandon(struct cluster *c, uint64_t intent, marks_done *done, void *arg)
 {
 	struct str name = STR_INIT;
 	struct cluster_call *call;
 
-	call = cluster_run(c, &lua_intent_close, on_done, done_ctx(NULL, NULL), (struct rds_arg[]){ intent_name(&name, c, intent) }, 1);
+	call = cluster_run(c, &lua_intent_close, on_done, done_ctx(done, arg), (struct rds_arg[]){ intent_name(&name, c, intent) }, 1);
 	str_fini(&name);
 	return call;
 }

@@ -50,8 +50,8 @@ struct marks_key {
 	enum mark_op op;
 };
 struct cluster_call *marks_set_many(struct cluster *c, const struct marks_key *v, size_t n, uint64_t due_ms, void (*done)(void *arg, enum err e), void *arg);
-/* The write certainly did not happen: closes the intent only. Nobody waits for it. */
-struct cluster_call *marks_abandon(struct cluster *c, uint64_t intent);
+/* The write certainly did not happen: closes the intent only. done may be NULL. */
+struct cluster_call *marks_abandon(struct cluster *c, uint64_t intent, marks_done *done, void *arg);
 /* Announce again after a new epoch or a lost Redis: set only where none with a higher gen stands. done gets the mark that stands. */
 struct cluster_call *marks_announce(struct cluster *c, const char *key, size_t klen, const struct mark *m, marks_set_done *done, void *arg);
 /* The mark of a key as Redis has it now: gen 0 if none. */

@@ -346,7 +346,7 @@ test_open_intent(void **state)
 	assert_true(b->l.open);
 	assert_int_equal(finish(b, "k", gen), ERR_OK);
 	assert_false(b->cleared);
-	marks_abandon(a->c, 7);
+	marks_abandon(a->c, 7, NULL, NULL);
 	lease(b, "k");
 	assert_true(b->l.open);
 	finish(b, "k", gen);

@@ -1,0 +1,684 @@
+#include "coord/dirty.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/metrics.h"
+#include "coord/dirty_int.h"
+
+enum { NO_PHASE = 255 };
+
+/* A confirmation on its way to the journal and to Redis. */
+struct wait {
+	struct list node;
+	struct dirty *d;
+	unsigned parts;
+	enum err e;
+	bool covered;		/* the intent's record says as much: the journal may fail now */
+	dirty_done *done;
+	void *arg;
+};
+
+struct event {
+	struct list node;
+	bool owed;
+	uint64_t gen;
+	size_t klen;
+	char key[];
+};
+
+/* The table. */
+
+struct dirty_entry *
+dirty_entry(struct dirty *d, const char *key, size_t klen)
+{
+	struct dirty_entry *e = map_get(d->entries, key, klen);
+
+	if (e != NULL)
+		return e;
+	e = mem_zalloc(sizeof *e + klen);
+	list_init(&e->todo);
+	e->klen = klen;
+	memcpy(e->key, key, klen);
+	map_set(d->entries, key, klen, e);
+	metrics_set(METRIC_MARKS, NULL, (int64_t)map_count(d->entries));
+	return e;
+}
+
+void
+dirty_entry_drop(struct dirty *d, struct dirty_entry *e)
+{
+	if (e->m.gen > 0 || e->open > 0 || e->calls > 0)
+		return;
+	list_del(&e->todo);
+	map_del(d->entries, e->key, e->klen);
+	mem_free(e);
+	metrics_set(METRIC_MARKS, NULL, (int64_t)map_count(d->entries));
+}
+
+void
+dirty_saw_gen(struct dirty *d, uint64_t gen)
+{
+	if (gen <= d->last_gen)
+		return;
+	d->last_gen = gen;
+	if (d->cluster != NULL)
+		cluster_know(d->cluster, 0, gen);
+}
+
+uint64_t
+dirty_next_gen(struct dirty *d)
+{
+	uint64_t now = clock_real_us();
+
+	dirty_saw_gen(d, now > d->last_gen ? now : d->last_gen + 1);
+	return d->last_gen;
+}
+
+/* The owner's callbacks run in a turn of their own. */
+
+static void
+event_add(struct dirty *d, const struct dirty_entry *e, bool owed, uint64_t gen)
+{
+	struct event *v = mem_zalloc(sizeof *v + e->klen);
+
+	v->owed = owed;
+	v->gen = gen;
+	v->klen = e->klen;
+	memcpy(v->key, e->key, e->klen);
+	list_add_tail(&d->events, &v->node);
+	loop_call_soon(&d->tell);
+}
+
+void
+dirty_event_owed(struct dirty *d, const struct dirty_entry *e)
+{
+	event_add(d, e, true, 0);
+}
+
+static void
+on_tell(void *arg)
+{
+	struct dirty *d = arg;
+	struct event *v = LIST_FIRST(&d->events, struct event, node);
+
+	/* One a turn: the callback may close us. */
+	if (v == NULL)
+		return;
+	list_del(&v->node);
+	if (!list_empty(&d->events))
+		loop_call_soon(&d->tell);
+	if (v->owed)
+		d->cb.owed(d->arg, v->key, v->klen);
+	else
+		d->cb.cleared(d->arg, v->key, v->klen, v->gen);
+	mem_free(v);
+}
+
+void
+dirty_entry_cleared(struct dirty *d, struct dirty_entry *e, uint64_t gen)
+{
+	/* Our own gen is not settled yet: the last answer decides. */
+	if (e->calls > 0 || e->untold) {
+		if (gen > e->cleared)
+			e->cleared = gen;
+		return;
+	}
+	if (e->m.gen == 0 || e->m.gen > gen)
+		return;
+	if (e->own)
+		journal_append_lazy(d->journal, &(struct journal_rec){ .kind = JOURNAL_CLEAR, .gen = e->m.gen, .key = e->key, .klen = e->klen });
+	event_add(d, e, false, e->m.gen);
+	e->m.gen = 0;
+	e->own = e->again = e->owed = e->unknown = false;
+	e->cleared = 0;
+	list_del(&e->todo);
+	dirty_entry_drop(d, e);
+}
+
+/* Starting: what the last life left. */
+
+struct left_open {
+	enum mark_op op;
+	size_t klen;
+	char key[];
+};
+
+static void
+replay_intent(struct dirty *d, const struct journal_rec *r)
+{
+	struct left_open *o;
+
+	if (r->klen == 0)	/* the watcher's crawl since the clean point finds what it stored */
+		return;
+	o = mem_zalloc(sizeof *o + r->klen);
+	o->op = (enum mark_op)r->op;
+	o->klen = r->klen;
+	memcpy(o->key, r->key, r->klen);
+	mem_free(map_set(d->replayed, &r->id, sizeof r->id, o));
+}
+
+static void
+replay_mark(struct dirty *d, const struct journal_rec *r)
+{
+	struct dirty_entry *e = dirty_entry(d, r->key, r->klen);
+
+	mem_free(map_del(d->replayed, &r->id, sizeof r->id));
+	if (e->m.gen == 0)
+		e->m.since_ms = r->time_ms;
+	e->m.gen = r->gen;
+	e->m.op = (enum mark_op)r->op;
+	e->own = true;
+}
+
+static void
+on_replay(void *arg, const struct journal_rec *r)
+{
+	struct dirty *d = arg;
+	struct dirty_entry *e;
+
+	if (r->id > d->next_id)
+		d->next_id = r->id;
+	switch (r->kind) {
+	case JOURNAL_INTENT:
+		replay_intent(d, r);
+		break;
+	case JOURNAL_MARK:
+		dirty_saw_gen(d, r->gen);
+		replay_mark(d, r);
+		break;
+	case JOURNAL_CLEAR:
+		/* Written only when nothing older was owed: the order of the journal says which records it ends. */
+		dirty_saw_gen(d, r->gen);
+		e = dirty_entry(d, r->key, r->klen);
+		e->m.gen = 0;
+		dirty_entry_drop(d, e);
+		break;
+	case JOURNAL_ABANDON:
+		mem_free(map_del(d->replayed, &r->id, sizeof r->id));
+		break;
+	case JOURNAL_CLEAN:
+		d->clean_ms = r->time_ms;
+		break;
+	case JOURNAL_PHASE:
+		d->phase = r->op == NO_PHASE ? -1 : r->op;
+		d->epoch = r->gen;
+		break;
+	}
+}
+
+static void
+append_mark(struct dirty *d, const struct dirty_entry *e, uint64_t id, journal_done *done, void *arg)
+{
+	journal_append(d->journal, &(struct journal_rec){ .kind = JOURNAL_MARK, .op = (uint8_t)e->m.op, .id = id, .gen = e->m.gen, .time_ms = e->m.since_ms,
+		.key = e->key, .klen = e->klen }, done, arg);
+}
+
+/* A write of ours ended: the own copy moves. */
+static void
+moved(struct dirty *d, struct dirty_entry *e, enum mark_op op)
+{
+	if (e->m.gen == 0)
+		e->m.since_ms = clock_real_ms();
+	e->m.gen = dirty_next_gen(d);
+	e->m.side = MARK_LOCAL;
+	e->m.op = op;
+	e->m.epoch = d->epoch;
+	e->own = e->untold = true;
+	e->unknown = false;
+	e->writes++;
+	e->cleared = 0;
+}
+
+/* Intents that the last life left open: their outcome is unknown, the keys are looked at. */
+static void
+adopt_left_open(struct dirty *d)
+{
+	size_t pos = 0, len;
+	const void *key;
+	void *value;
+
+	while (map_next(d->replayed, &pos, &key, &len, &value)) {
+		struct left_open *o = value;
+		struct dirty_entry *e = dirty_entry(d, o->key, o->klen);
+		bool known = e->m.gen > 0;
+		uint64_t id;
+
+		memcpy(&id, key, sizeof id);
+		/* An unknown put leaves a tombstone one; an unknown delete permits one: what is on the disk is always put. */
+		moved(d, e, known && o->op == MARK_PUT ? e->m.op : o->op);
+		e->unknown = !known;
+		append_mark(d, e, id, NULL, NULL);
+		dirty_close_later(d, id);
+		mem_free(o);
+	}
+	map_free(&d->replayed);
+	pos = 0;
+	while (map_next(d->entries, &pos, &key, &len, &value)) {
+		struct dirty_entry *e = value;
+
+		e->untold = e->owed = true;
+		dirty_announce_later(d, e);
+	}
+}
+
+static void
+on_live(void *arg, void (*emit)(void *e, const struct journal_rec *r), void *to)
+{
+	struct dirty *d = arg;
+	struct list *it, *nxt;
+	size_t pos = 0, len;
+	const void *key;
+	void *value;
+
+	if (d->clean_ms > 0)
+		emit(to, &(struct journal_rec){ .kind = JOURNAL_CLEAN, .time_ms = d->clean_ms });
+	emit(to, &(struct journal_rec){ .kind = JOURNAL_PHASE, .op = d->phase < 0 ? NO_PHASE : (uint8_t)d->phase, .gen = d->epoch });
+	while (map_next(d->entries, &pos, &key, &len, &value)) {
+		const struct dirty_entry *e = value;
+
+		if (e->own && e->m.gen > 0)
+			emit(to, &(struct journal_rec){ .kind = JOURNAL_MARK, .op = (uint8_t)e->m.op, .gen = e->m.gen, .time_ms = e->m.since_ms,
+				.key = e->key, .klen = e->klen });
+	}
+	LIST_FOREACH(it, nxt, &d->intents) {
+		const struct dirty_intent *i = LIST_ENTRY(it, struct dirty_intent, node);
+
+		if (i->e != NULL && !i->ended)
+			emit(to, &(struct journal_rec){ .kind = JOURNAL_INTENT, .op = (uint8_t)i->op, .id = i->id, .key = i->e->key, .klen = i->e->klen });
+	}
+}
+
+/* Intents. */
+
+static void
+intent_free(struct dirty_intent *i)
+{
+	list_del(&i->node);
+	mem_free(i);
+}
+
+static void
+on_intent_written(void *arg, enum err e)
+{
+	struct dirty_intent *i = arg;
+
+	i->writing = false;
+	i->durable = e == ERR_OK;
+	if (i->ended)
+		intent_free(i);
+	else if (i->done != NULL)
+		i->done(i->arg, e);
+}
+
+struct dirty_intent *
+dirty_intent(struct dirty *d, const char *key, size_t klen, enum mark_op op, dirty_done *done, void *arg)
+{
+	struct dirty_intent *i = mem_zalloc(sizeof *i);
+
+	*i = (struct dirty_intent){ .d = d, .id = ++d->next_id, .op = op, .done = done, .arg = arg, .writing = true };
+	list_add_tail(&d->intents, &i->node);
+	d->open++;
+	metrics_add(METRIC_INTENTS, NULL, 1);
+	metrics_set(METRIC_INTENTS_OPEN, NULL, (int64_t)d->open);
+	if (key != NULL) {
+		i->e = dirty_entry(d, key, klen);
+		i->e->open++;
+		i->e->open_op = op;
+		if (d->up)
+			marks_intent(d->cluster, i->id, key, klen, op, d->deadline_ms, NULL, NULL);
+	}
+	journal_append(d->journal, &(struct journal_rec){ .kind = JOURNAL_INTENT, .op = (uint8_t)op, .id = i->id, .time_ms = clock_real_ms(),
+		.key = key, .klen = key != NULL ? klen : 0 }, on_intent_written, i);
+	return i;
+}
+
+static void
+intent_end(struct dirty_intent **ip)
+{
+	struct dirty_intent *i = *ip;
+	struct dirty *d = i->d;
+
+	*ip = NULL;
+	d->open--;
+	metrics_set(METRIC_INTENTS_OPEN, NULL, (int64_t)d->open);
+	if (i->e != NULL)
+		i->e->open--;
+	i->ended = true;
+	if (!i->writing)
+		intent_free(i);
+}
+
+void
+dirty_abandon(struct dirty *d, struct dirty_intent **ip)
+{
+	struct dirty_entry *e = (*ip)->e;
+	uint64_t id = (*ip)->id;
+
+	journal_append_lazy(d->journal, &(struct journal_rec){ .kind = JOURNAL_ABANDON, .id = id });
+	intent_end(ip);
+	if (e == NULL)
+		return;
+	dirty_close_later(d, id);
+	if (d->up)
+		dirty_announce(d);
+	dirty_entry_drop(d, e);
+}
+
+static void
+wait_part(struct wait *w)
+{
+	dirty_done *done = w->done;
+	void *arg = w->arg;
+	enum err e = w->e;
+
+	if (--w->parts > 0)
+		return;
+	list_del(&w->node);
+	mem_free(w);
+	if (done != NULL)
+		done(arg, e);
+}
+
+static void
+on_mark_written(void *arg, enum err e)
+{
+	struct wait *w = arg;
+
+	if (e != ERR_OK && !w->covered)
+		w->e = e;
+	wait_part(w);
+}
+
+static void
+on_mark_told(void *arg)
+{
+	wait_part(arg);
+}
+
+static void
+confirm(struct dirty *d, struct dirty_entry *e, uint64_t id, enum mark_op op, bool covered, dirty_done *done, void *arg)
+{
+	struct wait *w = mem_zalloc(sizeof *w);
+
+	*w = (struct wait){ .d = d, .parts = 1, .covered = covered, .done = done, .arg = arg };
+	list_add_tail(&d->waits, &w->node);
+	moved(d, e, op);
+	append_mark(d, e, id, on_mark_written, w);
+	if (d->up) {
+		w->parts++;
+		dirty_tell(d, e, id, on_mark_told, w);
+	} else {
+		dirty_announce_later(d, e);
+		if (id != 0)
+			dirty_close_later(d, id);
+	}
+}
+
+void
+dirty_confirm(struct dirty *d, struct dirty_intent **ip, enum mark_op op, dirty_done *done, void *arg)
+{
+	struct dirty_intent *i = *ip;
+	struct dirty_entry *e = i->e;
+	bool covered = i->durable && i->op == op;
+	uint64_t id = i->id;
+	struct wait *w;
+
+	if (e != NULL) {
+		intent_end(ip);
+		confirm(d, e, id, op, covered, done, arg);
+		return;
+	}
+	/* An upload's keys were marked by themselves. */
+	intent_end(ip);
+	w = mem_zalloc(sizeof *w);
+	*w = (struct wait){ .d = d, .parts = 1, .covered = true, .done = done, .arg = arg };
+	list_add_tail(&d->waits, &w->node);
+	journal_append(d->journal, &(struct journal_rec){ .kind = JOURNAL_ABANDON, .id = id }, on_mark_written, w);
+}
+
+void
+dirty_mark(struct dirty *d, const char *key, size_t klen, enum mark_op op, dirty_done *done, void *arg)
+{
+	confirm(d, dirty_entry(d, key, klen), 0, op, false, done, arg);
+}
+
+void
+dirty_cleared(struct dirty *d, const char *key, size_t klen, uint64_t gen)
+{
+	struct dirty_entry *e = map_get(d->entries, key, klen);
+
+	if (e != NULL)
+		dirty_entry_cleared(d, e, gen);
+}
+
+/* A write that takes longer than its deadline lives on as long as we do. */
+static void
+on_renew(void *arg)
+{
+	struct dirty *d = arg;
+	struct list *it, *nxt;
+
+	loop_timer_set(&d->renew, d->deadline_ms / 3);
+	if (!d->up)
+		return;
+	LIST_FOREACH(it, nxt, &d->intents) {
+		const struct dirty_intent *i = LIST_ENTRY(it, struct dirty_intent, node);
+
+		if (i->e != NULL && !i->ended)
+			marks_intent(d->cluster, i->id, i->e->key, i->e->klen, i->op, d->deadline_ms, NULL, NULL);
+	}
+}
+
+static void
+append_phase(struct dirty *d)
+{
+	journal_append(d->journal, &(struct journal_rec){ .kind = JOURNAL_PHASE, .op = d->phase < 0 ? NO_PHASE : (uint8_t)d->phase, .gen = d->epoch },
+	    NULL, NULL);
+}
+
+void
+dirty_up(struct dirty *d, bool fresh)
+{
+	struct list *it, *nxt;
+	size_t pos = 0, len;
+	const void *key;
+	void *value;
+
+	ASSERT(d->cluster != NULL);
+	d->up = true;
+	if (d->epoch != cluster_epoch(d->cluster)) {
+		d->epoch = cluster_epoch(d->cluster);
+		append_phase(d);
+	}
+	/* Also after a mere reconnect: what was told in between was lost. */
+	LIST_FOREACH(it, nxt, &d->intents) {
+		const struct dirty_intent *i = LIST_ENTRY(it, struct dirty_intent, node);
+
+		if (i->e != NULL && !i->ended)
+			marks_intent(d->cluster, i->id, i->e->key, i->e->klen, i->op, d->deadline_ms, NULL, NULL);
+	}
+	if (fresh) {
+		d->synced = false;
+		while (map_next(d->entries, &pos, &key, &len, &value)) {
+			struct dirty_entry *e = value;
+
+			if (e->m.gen == 0)
+				continue;
+			e->again = true;
+			e->owed = e->owed || e->own;
+			dirty_announce_later(d, e);
+		}
+	}
+	dirty_announce(d);
+}
+
+void
+dirty_down(struct dirty *d)
+{
+	d->up = false;
+	loop_timer_cancel(&d->retry);
+	dirty_follow_stop(d);
+}
+
+/* The rest. */
+
+enum err
+dirty_open(struct dirty **dp, struct loop *l, const struct conf *c, const struct dirty_cb *cb, void *arg, struct errbuf *eb)
+{
+	struct dirty *d = mem_zalloc(sizeof *d);
+	uint64_t cut;
+	enum err e;
+
+	d->loop = l;
+	d->cb = *cb;
+	d->arg = arg;
+	d->phase = -1;
+	d->deadline_ms = c->intent_deadline;
+	d->entries = map_new();
+	d->replayed = map_new();
+	list_init(&d->intents);
+	list_init(&d->waits);
+	list_init(&d->events);
+	loop_call_init(&d->tell, l, on_tell, d);
+	loop_timer_init(&d->renew, l, on_renew, d);
+	dirty_announce_init(d);
+	dirty_follow_init(d);
+	e = journal_open(&d->journal, l, c->state_dir, on_replay, d, &cut, eb);
+	if (e != ERR_OK) {
+		dirty_close(&d);
+		*dp = NULL;
+		return e;
+	}
+	journal_set_live(d->journal, on_live, d);
+	/* Never an id of an earlier life: compaction forgets those, Redis may not. */
+	if (d->next_id < clock_real_us())
+		d->next_id = clock_real_us();
+	adopt_left_open(d);
+	if (map_count(d->entries) > 0)
+		log_info("dirty", "%zu marks from the journal", map_count(d->entries));
+	loop_timer_set(&d->renew, d->deadline_ms / 3);
+	*dp = d;
+	return ERR_OK;
+}
+
+void
+dirty_bind(struct dirty *d, struct cluster *c)
+{
+	ASSERT(d->cluster == NULL);
+	d->cluster = c;
+	cluster_must_announce(c);
+	cluster_know(c, d->epoch, d->last_gen);
+	dirty_follow_bind(d);
+}
+
+static void
+free_values(struct map **m)
+{
+	size_t pos = 0, len;
+	const void *key;
+	void *value;
+
+	if (*m == NULL)
+		return;
+	while (map_next(*m, &pos, &key, &len, &value))
+		mem_free(value);
+	map_free(m);
+}
+
+static void
+free_nodes(struct list *l, size_t offset)
+{
+	while (!list_empty(l)) {
+		struct list *n = l->next;
+
+		list_del(n);
+		mem_free((char *)n - offset);
+	}
+}
+
+void
+dirty_close(struct dirty **dp)
+{
+	struct dirty *d = *dp;
+
+	if (d == NULL)
+		return;
+	*dp = NULL;
+	dirty_follow_fini(d);
+	dirty_announce_fini(d);
+	loop_timer_fini(&d->renew);
+	loop_call_cancel(&d->tell);
+	journal_close(&d->journal);
+	free_nodes(&d->intents, offsetof(struct dirty_intent, node));
+	free_nodes(&d->waits, offsetof(struct wait, node));
+	free_nodes(&d->events, offsetof(struct event, node));
+	free_values(&d->replayed);
+	free_values(&d->entries);
+	mem_free(d);
+}
+
+bool
+dirty_get(const struct dirty *d, const char *key, size_t klen, struct mark *m)
+{
+	const struct dirty_entry *e = map_get(d->entries, key, klen);
+
+	if (e == NULL || (e->m.gen == 0 && e->open == 0))
+		return false;
+	*m = e->m;
+	if (e->m.gen == 0)
+		*m = (struct mark){ .side = MARK_LOCAL, .op = e->open_op, .epoch = d->epoch };
+	return true;
+}
+
+bool
+dirty_uncertain(const struct dirty *d)
+{
+	return d->follow != DIRTY_READING || !d->caught_up;
+}
+
+size_t
+dirty_count(const struct dirty *d)
+{
+	return map_count(d->entries);
+}
+
+size_t
+dirty_open_intents(const struct dirty *d)
+{
+	return d->open;
+}
+
+enum err
+dirty_journal_state(const struct dirty *d)
+{
+	return journal_state(d->journal);
+}
+
+void
+dirty_set_clean(struct dirty *d, uint64_t time_ms)
+{
+	d->clean_ms = time_ms;
+	journal_append_lazy(d->journal, &(struct journal_rec){ .kind = JOURNAL_CLEAN, .time_ms = time_ms });
+}
+
+uint64_t
+dirty_clean(const struct dirty *d)
+{
+	return d->clean_ms;
+}
+
+int
+dirty_last_phase(const struct dirty *d)
+{
+	return d->phase;
+}
+
+void
+dirty_set_phase(struct dirty *d, int phase)
+{
+	d->phase = phase;
+	append_phase(d);
+}

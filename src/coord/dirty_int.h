@@ -1,0 +1,109 @@
+/*
+ * dirty_int: what dirty's files share. dirty.c: the table, intents, the journal. dirty_announce.c: telling Redis. dirty_follow.c: the
+ * copy of everybody else's marks.
+ */
+#ifndef COORD_DIRTY_INT_H
+#define COORD_DIRTY_INT_H
+
+#include "base/list.h"
+#include "base/map.h"
+#include "coord/dirty.h"
+
+/* One key of which something is known. */
+struct dirty_entry {
+	struct list todo;	/* in dirty.todo: Redis is to be told */
+	struct mark m;		/* gen 0: no mark, only open intents */
+	bool own;		/* the journal holds its mark */
+	bool untold;		/* a write of ours that Redis does not know of: m.gen is our own clock's */
+	bool again;		/* Redis knew of it, in another epoch */
+	bool unknown;		/* nobody knows whether its write happened */
+	bool owed;		/* tell the owner once Redis knows of it */
+	uint64_t writes;	/* of ours, counted */
+	unsigned calls;		/* on their way to Redis; m.gen and a clearing are settled by the last answer */
+	unsigned open;		/* intents */
+	enum mark_op open_op;	/* of the last one */
+	uint64_t cleared;	/* highest gen that was cleared while calls or untold stood */
+	uint64_t round;		/* of the last scan that saw it */
+	size_t klen;
+	char key[];
+};
+
+struct dirty_intent {
+	struct list node;
+	struct dirty *d;
+	struct dirty_entry *e;	/* NULL: an upload whose keys the app chooses */
+	uint64_t id;
+	enum mark_op op;
+	dirty_done *done;
+	void *arg;
+	bool writing;		/* its record is on its way to the disk */
+	bool durable;		/* ... and is there */
+	bool ended;		/* the owner has gone, only the journal's answer is waited for */
+};
+
+enum dirty_follow {
+	DIRTY_AWAY,		/* not following: Redis is away, or does not know yet what we know */
+	DIRTY_SCANNING,		/* reading the whole of the marks */
+	DIRTY_READING		/* reading the changes */
+};
+
+struct dirty {
+	struct loop *loop;
+	struct dirty_cb cb;
+	void *arg;
+	struct journal *journal;
+	struct map *entries, *replayed;
+	struct list intents, waits;
+	size_t open;
+	uint64_t next_id, last_gen, clean_ms, epoch;
+	int phase;
+	uint64_t deadline_ms;
+	struct loop_timer renew;
+
+	struct list events;	/* for the owner, told by tell */
+	struct loop_call tell;
+
+	struct cluster *cluster;
+	bool up;
+	struct list todo, tellings;
+	unsigned calls;		/* announcements on their way */
+	struct loop_timer retry;
+	uint64_t *closing;	/* intents that are over and that Redis may still hold open */
+	size_t nclosing, closing_cap;
+
+	struct rds *stream;
+	struct rds_call *call;
+	enum dirty_follow follow;
+	bool stream_up;
+	bool synced;		/* the copy was complete at changes' id `seq` */
+	bool caught_up;		/* the last read left nothing */
+	uint64_t seq, scan_seq, round;
+	struct str cursor;
+	struct loop_timer follow_again;
+};
+
+struct dirty_entry *dirty_entry(struct dirty *d, const char *key, size_t klen);
+/* Frees it if nothing is known of it any more. */
+void dirty_entry_drop(struct dirty *d, struct dirty_entry *e);
+uint64_t dirty_next_gen(struct dirty *d);
+void dirty_saw_gen(struct dirty *d, uint64_t gen);
+/* The mark was cleared in Redis at gen. */
+void dirty_entry_cleared(struct dirty *d, struct dirty_entry *e, uint64_t gen);
+void dirty_event_owed(struct dirty *d, const struct dirty_entry *e);
+
+void dirty_announce_init(struct dirty *d);
+void dirty_announce_fini(struct dirty *d);
+/* Tells Redis of a write at once; closes the intent (0: none). done (may be NULL) runs when it has answered, or will not. */
+void dirty_tell(struct dirty *d, struct dirty_entry *e, uint64_t intent, void (*done)(void *arg), void *arg);
+void dirty_announce_later(struct dirty *d, struct dirty_entry *e);
+void dirty_announce(struct dirty *d);
+void dirty_close_later(struct dirty *d, uint64_t intent);
+
+void dirty_follow_init(struct dirty *d);
+void dirty_follow_bind(struct dirty *d);
+/* All is announced: follow the changes, after a look at all marks if the copy is not complete. */
+void dirty_follow_start(struct dirty *d);
+void dirty_follow_stop(struct dirty *d);
+void dirty_follow_fini(struct dirty *d);
+
+#endif
