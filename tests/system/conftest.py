@@ -1,5 +1,6 @@
 """Fixtures of the system tests. `stack` is a running site with r2shim before it; `make_stack` makes one to order."""
 import os
+import signal
 import sys
 
 import pytest
@@ -11,6 +12,8 @@ import harness  # noqa: E402
 
 for variable in [v for v in os.environ if v.startswith("AWS_") or v.endswith("_CA_BUNDLE")]:
     del os.environ[variable]
+# A test run that is told to end cleans up as after Ctrl-C.
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.fixture
