@@ -27,11 +27,31 @@ run_state_name(enum run_state s)
 	return names[s];
 }
 
+static void
+texts_free(char **v, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		mem_free(v[i]);
+	mem_free(v);
+}
+
+static char **
+texts_copy(const struct redisReply *r, size_t *n)
+{
+	char **v = mem_calloc(r->elements + 1, sizeof(*v));
+
+	for (*n = 0; *n < r->elements; (*n)++)
+		v[*n] = mem_strndup(r->element[*n]->str, r->element[*n]->len);
+	return v;
+}
+
 void
 run_fini(struct run *r)
 {
 	mem_free(r->cursor);
 	mem_free(r->verify);
+	texts_free(r->member_json, r->nmembers);
+	texts_free(r->worker_json, r->nworkers);
 	memset(r, 0, sizeof(*r));
 }
 
@@ -86,16 +106,15 @@ field_set(struct run *r, const char *name, size_t len, const char *value, size_t
 
 /* A proxy's heartbeat names its phase. */
 static void
-member_add(struct run *r, const char *json, size_t len)
+member_phase(struct run *r, const char *json)
 {
-	json_t *root = json_loadb(json, len, 0, NULL);
+	json_t *root = json_loads(json, 0, NULL);
 	const char *name = NULL;
 	int phase;
 
 	if (json_unpack(root, "{s:s}", "phase", &name) == 0 && (phase = phase_by_name(name)) >= 0) {
-		r->phase_low = r->members == 0 || phase < r->phase_low ? phase : r->phase_low;
-		r->phase_high = r->members == 0 || phase > r->phase_high ? phase : r->phase_high;
-		r->members++;
+		r->phase_low = r->phase_low < 0 || phase < r->phase_low ? phase : r->phase_low;
+		r->phase_high = phase > r->phase_high ? phase : r->phase_high;
 	}
 	json_decref(root);
 }
@@ -111,8 +130,8 @@ got_cb(void *arg, enum err e, const struct redisReply *r)
 {
 	struct getting *g = arg;
 
-	/* {run-state as pairs, site as pairs, feeder, heartbeats, verify} */
-	if (e == ERR_OK && (r->type != REDIS_REPLY_ARRAY || r->elements != 5))
+	/* {run-state as pairs, site as pairs, feeder, proxies, verify, migrators} */
+	if (e == ERR_OK && (r->type != REDIS_REPLY_ARRAY || r->elements != 6))
 		e = ERR_PROTO;
 	for (size_t h = 0; e == ERR_OK && h < 2; h++) {
 		const struct redisReply *hash = r->element[h];
@@ -122,10 +141,14 @@ got_cb(void *arg, enum err e, const struct redisReply *r)
 	}
 	if (e == ERR_OK && r->element[2]->type == REDIS_REPLY_STRING)
 		snprintf(g->run.feeder, sizeof(g->run.feeder), "%s", r->element[2]->str);
-	for (size_t i = 0; e == ERR_OK && i < r->element[3]->elements; i++)
-		member_add(&g->run, r->element[3]->element[i]->str, r->element[3]->element[i]->len);
-	if (e == ERR_OK && r->element[4]->len > 0)
-		g->run.verify = mem_strndup(r->element[4]->str, r->element[4]->len);
+	if (e == ERR_OK) {
+		g->run.member_json = texts_copy(r->element[3], &g->run.nmembers);
+		g->run.worker_json = texts_copy(r->element[5], &g->run.nworkers);
+		if (r->element[4]->len > 0)
+			g->run.verify = mem_strndup(r->element[4]->str, r->element[4]->len);
+	}
+	for (size_t i = 0; i < g->run.nmembers; i++)
+		member_phase(&g->run, g->run.member_json[i]);
 	g->done(g->arg, e, &g->run);
 	run_fini(&g->run);
 	mem_free(g);
@@ -245,17 +268,30 @@ run_note(struct cluster *c, const char *site_field, uint64_t value)
 	hash_command(c, "HSET", KEYS_SITE, site_field, num, strlen(num));
 }
 
-void
-run_verified(struct cluster *c, const char *json)
+static void
+stored_cb(void *arg, enum err e, const struct redisReply *r)
 {
+	struct setting *s = arg;
+
+	(void)r;
+	s->done(s->arg, e);
+	mem_free(s);
+}
+
+void
+run_verified(struct cluster *c, const char *json, void (*done)(void *arg, enum err e), void *arg)
+{
+	struct setting *s = mem_zalloc(sizeof(*s));
 	struct str key = STR_INIT;
 	struct rds_arg argv[3];
 
+	s->done = done;
+	s->arg = arg;
 	cluster_key(c, KEYS_VERIFY, &key);
 	argv[0] = RDS_Z("SET");
 	argv[1] = RDS_B(key.p, key.len);
 	argv[2] = RDS_Z(json);
-	(void)rds_command(cluster_rds(c), 0, ignore_cb, NULL, argv, 3);
+	(void)rds_command(cluster_rds(c), 0, stored_cb, s, argv, 3);
 	str_fini(&key);
 }
 

@@ -39,8 +39,10 @@ struct run {
 	char feeder[128];		/* "" if nobody feeds now */
 	char *verify;			/* the last verify's report, JSON; NULL: none */
 	/* The proxies' phases by their heartbeats. */
-	unsigned members;
 	int phase_low, phase_high;	/* -1: no proxy is registered */
+	/* The heartbeats themselves, JSON: proxies and migrators. */
+	char **member_json, **worker_json;
+	size_t nmembers, nworkers;
 };
 void run_fini(struct run *r);
 /* Reads it. r is valid during the callback. */
@@ -57,7 +59,7 @@ void run_cursor(struct cluster *c, const char *key, size_t klen);
 /* Sets a field of the site's notes (KEYS_SITE_*). */
 void run_note(struct cluster *c, const char *site_field, uint64_t value);
 /* Stores a verify's report. */
-void run_verified(struct cluster *c, const char *json);
+void run_verified(struct cluster *c, const char *json, void (*done)(void *arg, enum err e), void *arg);
 /* Becomes or stays the one feeder for ms (0: gives it up); ours: whether it is. */
 void run_feeder(struct cluster *c, uint64_t ms, void (*done)(void *arg, bool ours), void *arg);
 

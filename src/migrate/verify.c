@@ -67,6 +67,7 @@ struct verify {
 	struct store_op *listing;
 	struct loop_timer progress;
 	struct loop_call call;
+	bool storing, freed;	/* a call to Redis is out: it cannot be taken back */
 };
 
 static void pump(void *arg);
@@ -383,10 +384,36 @@ listed_cb(void *arg, enum err e, const struct store_list_entry *p, size_t n, con
 	pump(v);
 }
 
-/* The report as JSON, in Redis and for --json. */
 static void
-report_store(struct cluster *c, const struct verify_report *r)
+verify_release(void *arg)
 {
+	struct verify *v = arg;
+
+	keys_clear(v);
+	mem_free(v->keys);
+	mem_free(v->lens);
+	mem_free(v->next_page);
+	walk_free(&v->walk);
+	mem_free(v);
+}
+
+static void
+stored_cb(void *arg, enum err e)
+{
+	struct verify *v = arg;
+
+	v->storing = false;
+	if (v->freed)
+		verify_release(v);
+	else
+		v->cb->done(v->arg, e, &v->report, e != ERR_OK ? "the report could not be stored in Redis" : walk_first_error(v->walk));
+}
+
+/* The report goes to Redis as JSON: gates and status read it there. */
+static void
+report_store(struct verify *v)
+{
+	const struct verify_report *r = &v->report;
 	json_t *j = json_pack("{s:b, s:b, s:I, s:I, s:I, s:I, s:I}", "full", r->full, "clean", r->clean, "started", (json_int_t)r->started_ms,
 	    "ended", (json_int_t)r->ended_ms, "files", (json_int_t)r->files, "bytes", (json_int_t)r->bytes, "objects", (json_int_t)r->objects);
 	char *text;
@@ -394,7 +421,8 @@ report_store(struct cluster *c, const struct verify_report *r)
 	for (int i = 0; i < VERIFY_CLASSES; i++)
 		json_object_set_new(j, verify_class_name((enum verify_class)i), json_integer((json_int_t)r->n[i]));
 	text = json_dumps(j, JSON_COMPACT);
-	run_verified(c, text);
+	v->storing = true;
+	run_verified(v->env->cluster, text, stored_cb, v);
 	free(text);
 	json_decref(j);
 }
@@ -436,9 +464,9 @@ finish(struct verify *v)
 	r->clean = ok && r->n[VERIFY_MISSING] + r->n[VERIFY_EXTRA] + r->n[VERIFY_DIFFERENT] + r->n[VERIFY_METADATA] +
 	    r->n[VERIFY_UNREADABLE] + r->n[VERIFY_ERROR] == 0 && walk_counts(v->walk)->errors == 0;
 	if (ok)
-		report_store(v->env->cluster, r);
-	v->cb->done(v->arg, ok ? ERR_OK : v->walk_err, r,
-	    !ok ? err_text(v->walk_err) : walk_counts(v->walk)->errors != 0 ? walk_first_error(v->walk) : "");
+		report_store(v);
+	else
+		v->cb->done(v->arg, v->walk_err, r, err_text(v->walk_err));
 }
 
 static void
@@ -507,19 +535,6 @@ verify_start(const struct reconcile_env *env, uint64_t sample, unsigned concurre
 	return v;
 }
 
-static void
-verify_release(void *arg)
-{
-	struct verify *v = arg;
-
-	keys_clear(v);
-	mem_free(v->keys);
-	mem_free(v->lens);
-	mem_free(v->next_page);
-	walk_free(&v->walk);
-	mem_free(v);
-}
-
 void
 verify_cancel(struct verify **vp)
 {
@@ -534,7 +549,9 @@ verify_cancel(struct verify **vp)
 	store_cancel(v->env->r2, &v->listing);
 	loop_timer_fini(&v->progress);
 	loop_call_cancel(&v->call);
-	if (v->job.busy)
+	if (v->storing)
+		v->freed = true;
+	else if (v->job.busy)
 		pool_cancel(&v->job, verify_release);
 	else
 		verify_release(v);
