@@ -206,7 +206,7 @@ static void
 on_requests_drained(void *arg)
 {
 	struct server *sv = arg;
-	uint64_t now = clock_mono_ms();
+	uint64_t now = clock_mono_ms(), ms = 0;
 
 	if (sv->leaving)
 		return;
@@ -215,7 +215,10 @@ on_requests_drained(void *arg)
 	if (http_server_conns(sv->http) > 0)
 		log_warn("proxy", "drain-timeout: %u connections are cut", http_server_conns(sv->http));
 	http_server_free(&sv->http);
-	writer_drain(sv->writer, sv->drain_until > now + MIRROR_LEAST_MS ? sv->drain_until - now : MIRROR_LEAST_MS, on_mirrored, sv);
+	/* Marks are durable. To wait for them helps only where they can be mirrored now. */
+	if (cluster_up(sv->cluster) && sv->r2_err == ERR_OK)
+		ms = sv->drain_until > now + MIRROR_LEAST_MS ? sv->drain_until - now : MIRROR_LEAST_MS;
+	writer_drain(sv->writer, ms, on_mirrored, sv);
 }
 
 static void
