@@ -97,15 +97,18 @@ class Proxy(Tool):
         assert code in (0, 1), f"verify: {code}\n{out}{err}"
         return json.loads(out)
 
-    def set_phase(self, phase, timeout=60):
-        """`phase set`, again while a gate refuses; the gates' reasons if it never opens."""
+    def insist(self, *command, timeout=60):
+        """A command, again while a gate or a heartbeat that is not there yet refuses it; the reasons if it stays so."""
         deadline = time.monotonic() + timeout
         while True:
-            code, out, err = self.run("phase", "set", phase)
+            code, out, err = self.run(*command)
             if code == 0:
-                break
-            assert code == EXIT_REFUSED and time.monotonic() < deadline, f"phase set {phase}: {code}\n{out}{err}"
+                return
+            assert code == EXIT_REFUSED and time.monotonic() < deadline, f"{command}: {code}\n{out}{err}"
             time.sleep(0.1)
+
+    def set_phase(self, phase, timeout=60):
+        self.insist("phase", "set", phase, timeout=timeout)
         self.wait_phase(phase)
 
     def reload_phase(self, phase):
@@ -117,8 +120,11 @@ class Proxy(Tool):
     def wait_phase(self, phase):
         eventually(lambda: self.status()["phase"] == phase, 15, f"phase {phase}")
 
+    def backfill_start(self):
+        self.insist("backfill", "start", timeout=20)
+
     def backfill(self, timeout=300):
-        self.run("backfill", "start", check=True)
+        self.backfill_start()
         eventually(lambda: self.status()["backfill"]["state"] == "complete", timeout, "backfill complete", 0.1)
 
     def climb(self, target, timeout=300):

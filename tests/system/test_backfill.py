@@ -41,7 +41,7 @@ def test_a_migrator_killed_in_the_middle(make_stack):
     fill(stack, 600)
     stack.sandbox.faults("put delay 20ms\n")
     stack.proxy.climb("backfill")
-    stack.proxy.run("backfill", "start", check=True)
+    stack.proxy.backfill_start()
     eventually(lambda: min([*done_keys(stack).values(), 0][:2]) > 0, 60, "both migrators at work")
     stack.migrators[0].kill9()
     there = len(stack.bucket.list())
@@ -57,7 +57,7 @@ def test_both_migrators_killed_and_new_ones(make_stack):
     fill(stack, 300)
     stack.sandbox.faults("put delay 20ms\n")
     stack.proxy.climb("backfill")
-    stack.proxy.run("backfill", "start", check=True)
+    stack.proxy.backfill_start()
     eventually(lambda: len(stack.bucket.list()) > 50, 60, "some work done")
     for migrator in stack.migrators:
         migrator.kill9()
