@@ -220,10 +220,10 @@ disk_delete_bucket(struct bucket *b)
 	bucket_free(b);
 }
 
-struct writer *
-writer_new(struct disk *d, bool md5, bool sha256)
+struct disk_writer *
+disk_writer_new(struct disk *d, bool md5, bool sha256)
 {
-	struct writer *w = mem_zalloc(sizeof(*w));
+	struct disk_writer *w = mem_zalloc(sizeof(*w));
 
 	w->disk = d;
 	w->fd = -1;
@@ -241,7 +241,7 @@ writer_new(struct disk *d, bool md5, bool sha256)
 }
 
 static void
-write_all(struct writer *w, const void *p, size_t n)
+write_all(struct disk_writer *w, const void *p, size_t n)
 {
 	const char *at = p;
 
@@ -259,7 +259,7 @@ write_all(struct writer *w, const void *p, size_t n)
 }
 
 void
-writer_add(struct writer *w, const void *p, size_t n)
+disk_writer_add(struct disk_writer *w, const void *p, size_t n)
 {
 	if (w->err != ERR_OK)
 		return;
@@ -272,7 +272,7 @@ writer_add(struct writer *w, const void *p, size_t n)
 }
 
 void
-writer_add_file(struct writer *w, int fd, uint64_t off, uint64_t n)
+writer_add_file(struct disk_writer *w, int fd, uint64_t off, uint64_t n)
 {
 	char *buf = NULL;
 	bool plain = w->md5 == NULL && w->sha256 == NULL;
@@ -291,7 +291,7 @@ writer_add_file(struct writer *w, int fd, uint64_t off, uint64_t n)
 				buf = mem_alloc(COPY_BUFFER);
 			r = pread(fd, buf, n < COPY_BUFFER ? (size_t)n : COPY_BUFFER, (off_t)off);
 			if (r > 0)
-				writer_add(w, buf, (size_t)r);
+				disk_writer_add(w, buf, (size_t)r);
 		}
 		if (r == 0)
 			w->err = ERR_IO;
@@ -306,7 +306,7 @@ writer_add_file(struct writer *w, int fd, uint64_t off, uint64_t n)
 }
 
 enum err
-writer_publish(struct writer *w, const char *path)
+disk_writer_publish(struct disk_writer *w, const char *path)
 {
 	if (w->err != ERR_OK)
 		return w->err;
@@ -332,7 +332,7 @@ writer_publish(struct writer *w, const char *path)
 }
 
 void
-writer_free(struct writer **w)
+disk_writer_free(struct disk_writer **w)
 {
 	if (*w == NULL)
 		return;

@@ -51,7 +51,7 @@ void disk_delete_bucket(struct bucket *b);
 void disk_remove_tree(const char *dir);
 
 /* A file being written: hashed as it grows, in DIR/tmp until somebody renames it. */
-struct writer {
+struct disk_writer {
 	struct disk *disk;
 	int fd;			/* -1 with discard */
 	char *path;		/* NULL when it was renamed, or with discard */
@@ -60,13 +60,13 @@ struct writer {
 	enum err err;		/* the first failure; later bytes are dropped */
 };
 /* md5, sha256: which digests are wanted. */
-struct writer *writer_new(struct disk *d, bool md5, bool sha256);
-void writer_add(struct writer *w, const void *p, size_t n);
+struct disk_writer *disk_writer_new(struct disk *d, bool md5, bool sha256);
+void disk_writer_add(struct disk_writer *w, const void *p, size_t n);
 /* Takes the same range of another file, by the kernel's copy if no digest is wanted. */
-void writer_add_file(struct writer *w, int fd, uint64_t off, uint64_t n);
+void writer_add_file(struct disk_writer *w, int fd, uint64_t off, uint64_t n);
 /* Gives the file its final name, in a folder that is made if missing. */
-enum err writer_publish(struct writer *w, const char *path) ERR_MUST_CHECK;
+enum err disk_writer_publish(struct disk_writer *w, const char *path) ERR_MUST_CHECK;
 /* Removes the file if it was not published. Takes NULL, clears the pointer. */
-void writer_free(struct writer **w);
+void disk_writer_free(struct disk_writer **w);
 
 #endif

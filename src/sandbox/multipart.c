@@ -105,16 +105,16 @@ static enum err
 save(const struct upload *u)
 {
 	char *path = mem_printf("%s/upload", u->dir);
-	struct writer *w = writer_new(u->bucket->disk, false, false);
+	struct disk_writer *w = disk_writer_new(u->bucket->disk, false, false);
 	struct str s = STR_INIT;
 	enum err e;
 
 	str_printf(&s, "%s\n", u->id);
 	str_add_uri(&s, u->name, u->nlen, true);
 	str_printf(&s, "\n%llu\n%d\n%s", (unsigned long long)u->initiated_ms, u->infrequent, u->headers);
-	writer_add(w, s.p, s.len);
-	e = writer_publish(w, path);
-	writer_free(&w);
+	disk_writer_add(w, s.p, s.len);
+	e = disk_writer_publish(w, path);
+	disk_writer_free(&w);
 	str_fini(&s);
 	mem_free(path);
 	return e;
@@ -317,7 +317,7 @@ multipart_find(struct bucket *b, const char *id, const char *nfc, size_t len)
 }
 
 enum err
-multipart_put(struct upload *u, unsigned number, struct writer *w, const uint8_t md5[DIGEST_MD5_LEN])
+multipart_put(struct upload *u, unsigned number, struct disk_writer *w, const uint8_t md5[DIGEST_MD5_LEN])
 {
 	struct part p = {.number = number, .size = w->size, .modified_ms = clock_real_ms()}, *old;
 	enum err e = ERR_OK;
@@ -326,7 +326,7 @@ multipart_put(struct upload *u, unsigned number, struct writer *w, const uint8_t
 	if (!u->bucket->disk->discard) {
 		char *path = part_path(u, &p);
 
-		e = writer_publish(w, path);
+		e = disk_writer_publish(w, path);
 		mem_free(path);
 	}
 	if (e != ERR_OK)

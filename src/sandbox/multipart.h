@@ -14,7 +14,7 @@
 #include "base/list.h"
 
 struct bucket;
-struct writer;
+struct disk_writer;
 struct str;
 
 enum { MULTIPART_PARTS_MAX = 10000, MULTIPART_MIN_PART = 5 * 1024 * 1024 };
@@ -50,7 +50,7 @@ enum err multipart_create(struct bucket *b, const char *name, size_t nlen, const
 /* The upload of that id, if it is one of this key (NFC); NULL if unknown, expired or being completed. */
 struct upload *multipart_find(struct bucket *b, const char *id, const char *nfc, size_t len);
 /* Stores a written part, in place of one of that number. md5: of its content. */
-enum err multipart_put(struct upload *u, unsigned number, struct writer *w, const uint8_t md5[DIGEST_MD5_LEN]) ERR_MUST_CHECK;
+enum err multipart_put(struct upload *u, unsigned number, struct disk_writer *w, const uint8_t md5[DIGEST_MD5_LEN]) ERR_MUST_CHECK;
 /* Forgets a part: a repeated upload of it has failed (R2 loses the earlier one then). */
 void multipart_drop(struct upload *u, unsigned number);
 struct part *multipart_part(const struct upload *u, unsigned number);

@@ -245,23 +245,23 @@ objects_unload(struct bucket *b)
 }
 
 static enum err
-publish(struct bucket *b, struct writer *w, const struct object *o, const char *headers)
+publish(struct bucket *b, struct disk_writer *w, const struct object *o, const char *headers)
 {
 	struct str rec = STR_INIT;
 	char *path;
 	enum err e;
 
 	add_record(&rec, o, headers);
-	writer_add(w, rec.p, rec.len);
+	disk_writer_add(w, rec.p, rec.len);
 	str_fini(&rec);
 	path = object_path(b, o->node.key, o->node.klen);
-	e = writer_publish(w, path);
+	e = disk_writer_publish(w, path);
 	mem_free(path);
 	return e;
 }
 
 enum err
-objects_put(struct bucket *b, struct writer *w, const struct object_put *p, struct object **out)
+objects_put(struct bucket *b, struct disk_writer *w, const struct object_put *p, struct object **out)
 {
 	struct object *old = objects_get(b, p->nfc, p->nfc_len), *o = mem_zalloc(sizeof(*o));
 	enum err e = ERR_OK;

@@ -15,7 +15,7 @@
 #include "sandbox/keyidx.h"
 
 struct bucket;
-struct writer;
+struct disk_writer;
 
 struct object {
 	struct keyidx_node node;	/* first; the key's NFC form */
@@ -43,7 +43,7 @@ struct object_put {
 	const char *headers;		/* header lines "Name: value\r\n" to be sent back as they are */
 };
 /* Publishes a written file as an object, in place of one of that key. */
-enum err objects_put(struct bucket *b, struct writer *w, const struct object_put *p, struct object **out) ERR_MUST_CHECK;
+enum err objects_put(struct bucket *b, struct disk_writer *w, const struct object_put *p, struct object **out) ERR_MUST_CHECK;
 /* true: there was one. */
 bool objects_delete(struct bucket *b, const char *nfc, size_t len);
 /* Opens an object's file (content from offset 0), and gives its header lines. With discard *fd is -1. */

@@ -321,7 +321,7 @@ begin(struct s3_req *r)
 	if (ops[r->op].begin != NULL && !ops[r->op].begin(r))
 		return;
 	if (kind == BODY_STREAM)
-		r->writer = writer_new(r->sb->disk, true, r->verdict.literal_hash);
+		r->writer = disk_writer_new(r->sb->disk, true, r->verdict.literal_hash);
 	else if (r->verdict.literal_hash)
 		r->sha256 = digest_new(DIGEST_SHA256);
 	r->reading = true;
@@ -439,7 +439,7 @@ on_body(struct http_conn *c, const void *p, size_t n)
 		return;
 	}
 	if (r->writer != NULL)
-		writer_add(r->writer, p, n);
+		disk_writer_add(r->writer, p, n);
 	else {
 		str_add(&r->small, p, n);
 		if (r->sha256 != NULL)
@@ -485,7 +485,7 @@ on_done(struct http_conn *c, bool ok, enum http_close why)
 	loop_timer_fini(&r->timer);
 	loop_call_cancel(&r->step);
 	s3_copy_fini(r);
-	writer_free(&r->writer);
+	disk_writer_free(&r->writer);
 	digest_free(&r->sha256);
 	if (r->fd >= 0)
 		close(r->fd);

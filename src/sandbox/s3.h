@@ -33,7 +33,7 @@ struct keyrate;
 struct part_ref;
 struct s3_req;
 struct upload;
-struct writer;
+struct disk_writer;
 
 enum { S3_STATUS_MAX = 600, S3_KEY_MAX = 1024, S3_METADATA_MAX = 8192 };
 #define S3_PUT_MAX UINT64_C(5363466240)	/* 5 GiB - 5 MiB */
@@ -92,7 +92,7 @@ struct s3_req {
 	uint8_t want_md5[16], md5[16];
 
 	/* the body */
-	struct writer *writer;		/* of STREAM bodies and copies */
+	struct disk_writer *writer;		/* of STREAM bodies and copies */
 	struct str small;
 	struct digest *sha256;		/* of SMALL bodies */
 	uint64_t got;

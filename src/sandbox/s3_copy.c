@@ -233,7 +233,7 @@ open_source(struct s3_req *r, const struct cond *c, const struct object **o, str
 		s3_reply_error(r, S3_INTERNAL);
 		return false;
 	}
-	r->writer = writer_new(r->sb->disk, true, false);
+	r->writer = disk_writer_new(r->sb->disk, true, false);
 	return true;
 }
 

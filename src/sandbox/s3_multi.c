@@ -197,7 +197,7 @@ complete(struct s3_req *r, struct upload *u)
 			return;
 		u->completing = true;
 		r->upload = u;
-		r->writer = writer_new(r->sb->disk, false, false);
+		r->writer = disk_writer_new(r->sb->disk, false, false);
 		s3_copy_start(r, complete_done);
 		return;
 	case MULTIPART_NO_PART:
