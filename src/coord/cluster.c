@@ -194,6 +194,29 @@ cluster_run(struct cluster *c, struct lua *s, rds_cb *cb, void *ctx, const struc
 	return start_call(c, &s->script, cb, ctx, ctx, s->keys, s->nkeys, args, nargs);
 }
 
+struct do_ctx {
+	void (*done)(void *arg, enum err e);
+	void *arg;
+};
+
+static void
+on_did(void *arg, enum err e, const struct redisReply *r)
+{
+	const struct do_ctx *x = arg;
+
+	(void)r;
+	if (x->done != NULL)
+		x->done(x->arg, e);
+}
+
+struct cluster_call *
+cluster_do(struct cluster *c, struct lua *s, const struct rds_arg *args, size_t nargs, void (*done)(void *arg, enum err e), void *arg)
+{
+	struct do_ctx x = { done, arg };
+
+	return cluster_run(c, s, on_did, mem_dup(&x, sizeof x), args, nargs);
+}
+
 void *
 cluster_ctx(const struct cluster_call *call)
 {

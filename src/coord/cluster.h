@@ -45,6 +45,8 @@ struct cluster_call *cluster_eval(struct cluster *c, struct rds_script *s, rds_c
 /* The same with a script of ours. ctx (from mem.h, may be NULL) is the callback's argument, and is freed after it, or when it will not run. */
 struct lua;
 struct cluster_call *cluster_run(struct cluster *c, struct lua *s, rds_cb *cb, void *ctx, const struct rds_arg *args, size_t nargs);
+/* A script whose reply says nothing. done may be NULL. */
+struct cluster_call *cluster_do(struct cluster *c, struct lua *s, const struct rds_arg *args, size_t nargs, void (*done)(void *arg, enum err e), void *arg);
 /* Its ctx. */
 void *cluster_ctx(const struct cluster_call *call);
 /* The callback will not run; the script may still. Takes NULL, clears the pointer. */

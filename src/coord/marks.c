@@ -86,39 +86,14 @@ set_ctx(marks_set_done *done, void *arg)
 	return mem_dup(&x, sizeof x);
 }
 
-/* Scripts whose reply says nothing. */
-
-struct done_ctx {
-	marks_done *done;
-	void *arg;
-};
-
-static void
-on_done(void *arg, enum err e, const struct redisReply *r)
-{
-	const struct done_ctx *x = arg;
-
-	(void)r;
-	if (x->done != NULL)
-		x->done(x->arg, e);
-}
-
-static void *
-done_ctx(marks_done *done, void *arg)
-{
-	struct done_ctx x = { done, arg };
-
-	return mem_dup(&x, sizeof x);
-}
-
 struct cluster_call *
 marks_intent(struct cluster *c, uint64_t id, const char *key, size_t klen, enum mark_op op, uint64_t deadline_ms, marks_done *done, void *arg)
 {
 	struct str name = STR_INIT, ms = STR_INIT;
 	struct cluster_call *call;
 
-	call = cluster_run(c, &lua_intent_open, on_done, done_ctx(done, arg), (struct rds_arg[]){ intent_name(&name, c, id), RDS_B(key, klen),
-		op_arg(op), number(&ms, deadline_ms) }, 4);
+	call = cluster_do(c, &lua_intent_open, (struct rds_arg[]){ intent_name(&name, c, id), RDS_B(key, klen),
+		op_arg(op), number(&ms, deadline_ms) }, 4, done, arg);
 	str_fini(&name);
 	str_fini(&ms);
 	return call;
@@ -130,7 +105,7 @@ marks_abandon(struct cluster *c, uint64_t intent, marks_done *done, void *arg)
 	struct str name = STR_INIT;
 	struct cluster_call *call;
 
-	call = cluster_run(c, &lua_intent_close, on_done, done_ctx(done, arg), (struct rds_arg[]){ intent_name(&name, c, intent) }, 1);
+	call = cluster_do(c, &lua_intent_close, (struct rds_arg[]){ intent_name(&name, c, intent) }, 1, done, arg);
 	str_fini(&name);
 	return call;
 }
@@ -174,7 +149,7 @@ marks_set_many(struct cluster *c, const struct marks_key *v, size_t n, uint64_t 
 		args[2 + 2 * i] = RDS_B(v[i].key, v[i].klen);
 		args[3 + 2 * i] = op_arg(v[i].op);
 	}
-	call = cluster_run(c, &lua_mark_set, on_done, done_ctx(done, arg), args, 2 + 2 * n);
+	call = cluster_do(c, &lua_mark_set, args, 2 + 2 * n, done, arg);
 	str_fini(&ms);
 	return call;
 }
@@ -341,7 +316,7 @@ marks_finish(struct cluster *c, const char *key, size_t klen, const struct lease
 struct cluster_call *
 marks_drop(struct cluster *c, const char *key, size_t klen, const struct lease *l, marks_done *done, void *arg)
 {
-	return cluster_run(c, &lua_drop, on_done, done_ctx(done, arg), (struct rds_arg[]){ RDS_B(key, klen), RDS_Z(l->token) }, 2);
+	return cluster_do(c, &lua_drop, (struct rds_arg[]){ RDS_B(key, klen), RDS_Z(l->token) }, 2, done, arg);
 }
 
 struct count_ctx {
