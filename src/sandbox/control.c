@@ -168,7 +168,7 @@ control_end(struct http_conn *c)
 	q->reading = false;
 	if (q->too_big)
 		reply_text(c, 413, "too many rules\n");
-	else if (faults_apply(q->sb->faults, str_z(&q->text), &reset, &eb) != ERR_OK)
+	else if (faults_apply(q->sb->faults, q->text.len > 0 ? q->text.p : "clear", &reset, &eb) != ERR_OK)
 		reply_text(c, 400, eb.text);
 	else {
 		if (reset) {

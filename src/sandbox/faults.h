@@ -13,7 +13,8 @@
  *	drop N			close after N bytes of the request's body
  *	lost			do it, then close without an answer
  * "next N": the rule ends after N hits. Other lines: "release TAG", "clear", "seed N" (of the percentages; they repeat from
- * run to run), "reset" (the counters). A tag once released lets everything pass until a new rule names it.
+ * run to run), "reset" (the counters). An empty
+ * text sent to /.sandbox/faults is "clear". A tag once released lets everything pass until a new rule names it.
  */
 #ifndef SANDBOX_FAULTS_H
 #define SANDBOX_FAULTS_H

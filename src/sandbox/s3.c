@@ -414,6 +414,9 @@ on_request(struct http_conn *c, const struct http1_head *head)
 	r->has_length = head->has_length;
 	r->length = head->has_length ? head->content_length : 0;
 	r->chunked = head->framing == HTTP1_CHUNKED;
+	/* botocore takes a final status without a 100 for the next answer's too, if the connection lives on. */
+	if (r->length == 0 && s3_header(r, "expect") != NULL)
+		http_conn_close_after(c);
 	s3_route(r, head);
 	faults_plan(sb->faults, r->op, r->key.len > 0 ? r->key.p : NULL, &r->plan);
 	wait_at(r, FAULT_START);

@@ -59,8 +59,8 @@ xml_escape(struct str *out, const char *p, size_t n)
 			str_addz(out, "&apos;");
 			break;
 		default:
-			/* A reader would turn a raw CR into LF, and a control character is no XML 1.0 at all. */
-			if ((unsigned char)p[i] < 0x20)
+			/* A reader would turn a raw CR into LF, and other control characters are no XML 1.0 at all. */
+			if ((unsigned char)p[i] < 0x20 && p[i] != '\n' && p[i] != '\t')
 				str_printf(out, "&#x%X;", (unsigned)p[i]);
 			else
 				str_addc(out, p[i]);
