@@ -1,0 +1,121 @@
+"""From figures to text: tables that fit a terminal and are Markdown as well, and the marked parts of docs/performance.md."""
+import datetime
+import os
+import re
+import subprocess
+
+from harness import TOP, clean_env
+from measure import load_average
+
+VERSIONS = {"nginx": ["/usr/sbin/nginx", "-v"], "haproxy": ["/usr/sbin/haproxy", "-v"], "wrk": ["/usr/bin/wrk", "-v"],
+            "rclone": ["/usr/bin/rclone", "version"], "redis": ["/usr/bin/redis-server", "--version"]}
+
+
+def output(*command):
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20, env=clean_env(),
+                              cwd=TOP)
+    except OSError:
+        return ""
+    return (done.stdout + done.stderr).strip()
+
+
+def commit():
+    """What was measured; the figures' own file does not count as a change."""
+    changed = output("git", "status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs/performance.md")
+    return output("git", "rev-parse", "--short=10", "HEAD") + (" with changes" if changed else "")
+
+
+def environment(options, binary):
+    """Where, when and with what it was measured."""
+    cpu = re.search(r"^model name\s*:\s*(.+)$", open("/proc/cpuinfo", encoding="utf-8").read(), re.MULTILINE)
+    versions = {"r2shim": (re.search(r"\d+\.\d+\S*", output(binary, "--version")) or [""])[0]}
+    for name, command in VERSIONS.items():
+        found = re.search(r"\d+\.\d+[\w.+~-]*", output(*command))
+        versions[name] = found[0] if found else "?"
+    return {"date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+            "commit": commit(), "kernel": os.uname().release,
+            "cpu": cpu[1] if cpu else os.uname().machine, "cpus": len(os.sched_getaffinity(0)), "versions": versions,
+            "load_before": load_average(), "rounds": options.rounds, "seconds": options.seconds}
+
+
+def table(head, rows):
+    """A Markdown table whose columns are padded, so that it is read as well without Markdown. The first column is text."""
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+
+    def line(cells):
+        return "| " + " | ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths))) + " |"
+    rule = "|" + "|".join("-" * (w + 2) if i == 0 else "-" * (w + 1) + ":" for i, w in enumerate(widths)) + "|"
+    return "\n".join([line(head), rule, *map(line, rows)])
+
+
+def number(value):
+    """Three digits that matter."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def times(ours, theirs):
+    return f"{ours / theirs:.2f}" if theirs else "-"
+
+
+def ratios(ours, theirs):
+    return f"{times(ours['files_s'], theirs['files_s'])} x the files/s, {times(ours['cpu_ms'], theirs['cpu_ms'])} x the CPU"
+
+
+def preamble(env, names):
+    versions = ", ".join(f"{name} {env['versions'][name]}" for name in ["r2shim", *names])
+    return (f"Measured {env['date']} at commit {env['commit']}; {env['cpu']}, {env['cpus']} CPUs, Linux {env['kernel']}.\n"
+            f"{versions}.\nMedians of {env['rounds']} rounds, taken in turns; "
+            f"load average before the start {env['load_before']:.2f}.")
+
+
+def proxy_text(env, result):
+    parts = [preamble(env, ["nginx", "haproxy", "wrk"]).replace("rounds,", f"rounds of {env['seconds']} s with "
+                                                                f"{result['connections']} connections,")]
+    for section in result["tables"]:
+        names = list(section["rows"][0]["servers"])
+        rows, errors = [], 0
+        for row in section["rows"]:
+            servers = row["servers"]
+            ours, peers = servers[names[0]], [servers[name] for name in names[1:]]
+            rows.append([row["size"], *(f"{number(s['rps'])} ({number(s['cpu_us'])})" for s in servers.values()),
+                         times(ours["rps"], max(p["rps"] for p in peers)),
+                         times(ours["cpu_us"], min(p["cpu_us"] for p in peers))])
+            errors += sum(s["errors"] for s in servers.values())
+        parts.append(f"{section['title']}, requests/s (CPU microseconds a request):")
+        parts.append(table(["", *names, "rate x", "CPU x"], rows))
+        if errors:
+            parts.append(f"{errors} requests failed: these figures are not to be trusted.")
+    parts.append(f"Peak memory of the proxy over all of it: {result['rss'] / 1e6:.1f} MB.")
+    return "\n\n".join(parts)
+
+
+def backfill_text(env, result):
+    ours, rclone = result["r2shim"], result["rclone"]
+
+    def row(name, s):
+        return [name, number(s["files_s"]), f"{s['cpu_ms']:.3f}", f"{s['rss'] / 1e6:.0f} MB"]
+    rows = [row("r2shim migrator", ours["first"]), row("rclone copy", rclone["first"]),
+            row("again: r2shim, by digest", ours["again"]), row("again: rclone copy, by size and time", rclone["again"]),
+            row("again: rclone copy --checksum", rclone["digests"])]
+    return "\n\n".join([
+        preamble(env, ["rclone", "redis"]),
+        f"{result['files']:,} files of 4 to 40 KB, {result['bytes'] / 1e6:.0f} MB, in the page cache; {result['at_once']} at once;"
+        " into the sandbox with `--discard`:",
+        table(["", "files/s", "client CPU, ms a file", "peak RSS"], rows),
+        f"r2shim against rclone: {ratios(ours['first'], rclone['first'])};\n"
+        f"nothing to do, by digest: {ratios(ours['again'], rclone['digests'])}.\n"
+        f"Redis took {ours['first']['redis_ms']:.3f} ms a file beside the migrator."])
+
+
+def rewrite(path, part, text):
+    """Replaces what stands between the part's marks; the rest of the file stays as it is."""
+    begin, end = f"<!-- begin {part}: written by scripts/bench -->", f"<!-- end {part} -->"
+    before = path.read_text(encoding="utf-8")
+    if begin not in before or end not in before:
+        raise RuntimeError(f"{path} has no marks of {part}")
+    head, _, rest = before.partition(begin)
+    tail = rest.partition(end)[2]
+    new = path.with_suffix(".new")
+    new.write_text(f"{head}{begin}\n{text}\n{end}{tail}", encoding="utf-8")
+    new.rename(path)
