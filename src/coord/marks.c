@@ -319,6 +319,17 @@ marks_drop(struct cluster *c, const char *key, size_t klen, const struct lease *
 	return cluster_do(c, &lua_drop, (struct rds_arg[]){ RDS_B(key, klen), RDS_Z(l->token) }, 2, done, arg);
 }
 
+struct cluster_call *
+marks_park(struct cluster *c, const char *key, size_t klen, const struct lease *l)
+{
+	struct str limit = STR_INIT;
+	struct cluster_call *call;
+
+	call = cluster_do(c, &lua_park, (struct rds_arg[]){ RDS_B(key, klen), RDS_Z(l->token), number(&limit, cluster_limit_ms(c)) }, 3, NULL, NULL);
+	str_fini(&limit);
+	return call;
+}
+
 struct count_ctx {
 	void (*done)(void *arg, enum err e, uint64_t n, uint64_t oldest_ms);
 	void *arg;

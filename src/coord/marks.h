@@ -80,6 +80,8 @@ struct cluster_call *marks_finish(struct cluster *c, const char *key, size_t kle
     void (*done)(void *arg, enum err e, bool cleared), void *arg);
 /* Drops the lease, leaves the mark. done may be NULL. */
 struct cluster_call *marks_drop(struct cluster *c, const char *key, size_t klen, const struct lease *l, marks_done *done, void *arg);
+/* Stops holding it, but a request of ours may still be on the wire: nobody gets it before the request limit has passed. */
+struct cluster_call *marks_park(struct cluster *c, const char *key, size_t klen, const struct lease *l);
 /* How many marks there are, and the oldest's age. */
 struct cluster_call *marks_count(struct cluster *c, void (*done)(void *arg, enum err e, uint64_t n, uint64_t oldest_ms), void *arg);
 

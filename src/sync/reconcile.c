@@ -1,7 +1,3 @@
-/*
- * The steps of one reconcile, in their order (enum step). Each begins one asynchronous thing and returns; its callback picks the
- * next step with go(). A step that finds the world changed goes back to HEAD: R2 is looked at before the file, always.
- */
 #include "sync/reconcile.h"
 
 #include <stdio.h>
@@ -9,628 +5,725 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/digest.h"
 #include "base/keypath.h"
+#include "base/log.h"
 #include "base/mem.h"
-#include "base/str.h"
+#include "sync/reconcile_int.h"
 
-/* Kernels stamp ctimes in ticks: two writes in one tick look alike. A younger file is looked at again after that long. */
-#define TICK_MS 10
-/* So often the world may change under one reconcile before it gives the key back. */
-#define ROUNDS_MAX 5
-/* A listing is believed about a file's headers only if the object is younger than the file's last change by more than this. */
-#define LISTED_MARGIN_MS 2000
+enum {
+	ROUNDS_MAX = 5,		/* looks at the sides before somebody else's turn comes */
+	YOUNG_MS = 11,		/* a ctime younger than 10 ms is waited out */
+	SURE_MS = 2000		/* an object this much younger than the file's ctime was made from that file, whatever the clocks say */
+};
 
+/* What a step's function says. */
+enum go {
+	GO_ON,			/* run the step that is set now */
+	GO_WAIT			/* something is out; its answer goes on. Or all is over */
+};
+
+/* The steps, in their order. */
 enum step {
-	STEP_COMPARE,	/* no lease yet: does the listing say that nothing is to do? Hash the file (pool) */
-	STEP_LEASE,	/* the exclusive right to touch the key; the mark as it stands */
-	STEP_ABORT,	/* a takeover: end the dead holder's unfinished uploads */
-	STEP_HEAD,	/* what has R2? */
-	STEP_LOOK,	/* then the file: open, stat, lock, hash (pool) */
-	STEP_YOUNG,	/* its last change is less than a tick ago: wait */
-	STEP_PUT,	/* R2 gets the file, fenced by what HEAD saw */
-	STEP_DELETE,	/* R2 loses the object: a tombstone stands, and the file is proven absent */
-	STEP_AGAIN,	/* has the file changed meanwhile? (pool) */
-	STEP_FINISH,	/* one script: clear the mark at the gen seen, drop the lease */
-	STEP_DROP,	/* not finished: drop the lease, leave the mark */
-	STEP_END	/* tell the caller */
+	STEP_NAME,		/* can R2 hold the name at all */
+	STEP_MARK,		/* without a lease: is there a mark */
+	STEP_PEEK_HEAD,		/* ... what has R2, if the listing did not say enough */
+	STEP_PEEK_LOOK,		/* ... and is the file the same: then all is done */
+	STEP_LEASE,		/* the exclusive right to touch the key */
+	STEP_UPLOADS,		/* a takeover: abort what the last holder left unfinished */
+	STEP_HEAD,		/* what has R2 */
+	STEP_LOOK,		/* then the file: stat, digest */
+	STEP_PUT,		/* if they differ, and only if R2 has what the HEAD said */
+	STEP_AGAIN,		/* stat again: written meanwhile? */
+	STEP_GONE,		/* no file: with a tombstone the object goes */
+	STEP_DELETE,
+	STEP_GONE_AGAIN,	/* a file that came meanwhile */
+	STEP_FINISH,		/* clear the mark at the gen seen, drop the lease */
+	STEP_COUNT
 };
 
-struct reconcile {
-	const struct reconcile_env *env;
-	char *key;
-	size_t klen;
-	reconcile_done *done;
-	void *arg;
-	enum step step;
-	unsigned rounds;
-	/* The listing's word. */
-	bool hinted;
-	struct reconcile_hint hint;
-	char hint_etag[80];
-	/* The lease. */
-	struct lease lease;
-	bool leased;
-	bool on_wire;			/* a PUT or DELETE is out: until it is answered the lease must not be dropped */
-	struct loop_timer renew, until, young;
-	struct cluster_call *call, *renewing;
-	/* R2's side. */
-	struct store_op *op;
-	bool there;
-	struct store_meta head;
-	/* The file's side. */
-	struct pool_job job;
-	struct local *local;
-	enum err look_err;
-	int fd;
-	bool locked, young_file;
-	struct local_stat st, again;
-	uint8_t md5[DIGEST_MD5_LEN], sha256[DIGEST_SHA256_LEN];
-	struct loop_call begin;
-	struct reconcile_report report;
+static enum go name_check(struct reconcile *r);
+static enum go mark_get(struct reconcile *r);
+static enum go peek_head(struct reconcile *r);
+static enum go peek_look(struct reconcile *r);
+static enum go lease_take(struct reconcile *r);
+static enum go uploads_abort(struct reconcile *r);
+static enum go head(struct reconcile *r);
+static enum go look(struct reconcile *r);
+static enum go put(struct reconcile *r);
+static enum go look_again(struct reconcile *r);
+static enum go gone(struct reconcile *r);
+static enum go object_delete(struct reconcile *r);
+static enum go gone_again(struct reconcile *r);
+static enum go finish(struct reconcile *r);
+
+static const struct {
+	const char *name;
+	enum go (*run)(struct reconcile *r);
+} steps[STEP_COUNT] = {
+	[STEP_NAME] = { "name", name_check },
+	[STEP_MARK] = { "mark", mark_get },
+	[STEP_PEEK_HEAD] = { "peek-head", peek_head },
+	[STEP_PEEK_LOOK] = { "peek-look", peek_look },
+	[STEP_LEASE] = { "lease", lease_take },
+	[STEP_UPLOADS] = { "uploads", uploads_abort },
+	[STEP_HEAD] = { "head", head },
+	[STEP_LOOK] = { "look", look },
+	[STEP_PUT] = { "put", put },
+	[STEP_AGAIN] = { "again", look_again },
+	[STEP_GONE] = { "gone", gone },
+	[STEP_DELETE] = { "delete", object_delete },
+	[STEP_GONE_AGAIN] = { "gone-again", gone_again },
+	[STEP_FINISH] = { "finish", finish },
 };
 
-static void go(struct reconcile *r, enum step step);
+static const char orphan_text[] = "an object without a file, and nothing says that it was deleted";
 
 const char *
-reconcile_result_name(enum reconcile_result result)
+reconcile_result_name(enum reconcile_result r)
 {
-	static const char *const names[] = {
-		[RECONCILE_EQUAL] = "equal",
-		[RECONCILE_COPIED] = "copied",
-		[RECONCILE_DELETED] = "deleted",
-		[RECONCILE_ORPHAN] = "orphan",
-		[RECONCILE_UNHOLDABLE] = "unholdable",
-		[RECONCILE_DEFERRED] = "deferred",
-		[RECONCILE_FAILED] = "failed",
-	};
+	static const char *const name[] = { "equal", "copied", "deleted", "orphan", "unholdable", "deferred", "failed" };
 
-	return names[result];
+	return name[r];
+}
+
+static enum go
+to(struct reconcile *r, enum step s)
+{
+	log_debug("reconcile", "%s: %s -> %s", log_key(r->key, r->klen), steps[r->step].name, steps[s].name);
+	r->step = s;
+	return GO_ON;
 }
 
 static void
-close_file(struct reconcile *r)
+drive(struct reconcile *r)
+{
+	while (steps[r->step].run(r) == GO_ON)
+		;
+}
+
+/* The end. */
+
+static void
+reconcile_free(struct reconcile *r)
 {
 	if (r->fd >= 0)
 		close(r->fd);
-	r->fd = -1;
-}
-
-static void
-release(void *arg)
-{
-	struct reconcile *r = arg;
-
-	close_file(r);
-	store_meta_fini(&r->head);
-	mem_free(r->key);
+	loop_call_cancel(&r->begin);
+	loop_timer_fini(&r->renew);
+	loop_timer_fini(&r->deadline);
+	loop_timer_fini(&r->wait);
+	cluster_cancel(&r->renewing);
+	store_meta_fini(&r->meta);
+	store_meta_fini(&r->want);
+	conf_unref(&r->conf);
 	mem_free(r);
 }
 
-/* Stops everything that could still call back. */
+/* Gives the lease back, or leaves it to its quarantine if a request may still be on the wire. */
 static void
-quiet(struct reconcile *r)
+let_go(struct reconcile *r)
 {
-	loop_call_cancel(&r->begin);
-	loop_timer_fini(&r->renew);
-	loop_timer_fini(&r->until);
-	loop_timer_fini(&r->young);
-	cluster_cancel(&r->renewing);
-	store_cancel(r->env->r2, &r->op);
+	if (!r->leased)
+		return;
+	r->leased = false;
+	loop_timer_cancel(&r->renew);
+	loop_timer_cancel(&r->deadline);
+	if (r->in_flight)
+		marks_park(r->env.cluster, r->key, r->klen, &r->lease);
+	else
+		marks_drop(r->env.cluster, r->key, r->klen, &r->lease, NULL, NULL);
 }
 
-/* Ends with a result that is no success; why may be NULL. A lease that may be dropped is. */
-static void
-give_up(struct reconcile *r, enum reconcile_result result, enum err e, const char *why)
+static enum go
+end(struct reconcile *r, enum reconcile_result result, enum err e, const char *why)
 {
+	reconcile_done *done = r->done;
+	void *arg = r->arg;
+	struct reconcile_report report;
+
+	let_go(r);
 	r->report.result = result;
 	r->report.e = e;
-	snprintf(r->report.why, sizeof(r->report.why), "%s", why != NULL ? why : err_text(e));
-	if (r->leased && !r->on_wire)
-		go(r, STEP_DROP);
-	else
-		go(r, STEP_END);
+	snprintf(r->report.why, sizeof r->report.why, "%s", why);
+	report = r->report;
+	log_debug("reconcile", "%s: %s%s%s", log_key(r->key, r->klen), reconcile_result_name(result), why[0] != '\0' ? ": " : "", why);
+	reconcile_free(r);
+	done(arg, &report);
+	return GO_WAIT;
 }
 
-static void
+static enum go
 fail(struct reconcile *r, enum err e, const char *what)
 {
-	char why[sizeof(r->report.why)];
+	char why[256];
 
-	snprintf(why, sizeof(why), "%s: %s", what, err_text(e));
-	give_up(r, RECONCILE_FAILED, e, why);
+	snprintf(why, sizeof why, "%s: %s", what, err_text(e));
+	return end(r, RECONCILE_FAILED, e, why);
 }
 
-/* The world changed under us: look at R2 and the file again. */
-static void
-start_again(struct reconcile *r, enum err e, const char *why)
+static enum go
+defer(struct reconcile *r, enum err e, const char *why)
 {
-	close_file(r);
+	return end(r, RECONCILE_DEFERRED, e, why);
+}
+
+/* The sides have moved: look at both again. */
+static enum go
+anew(struct reconcile *r, enum err e, const char *why)
+{
 	if (++r->rounds >= ROUNDS_MAX)
-		give_up(r, RECONCILE_DEFERRED, e, why);
-	else
-		go(r, STEP_HEAD);
+		return defer(r, e, why);
+	return to(r, STEP_HEAD);
 }
 
-/* The lease. */
+/* 1. The name. */
 
-static void
-until_cb(void *arg)
+static enum go
+name_check(struct reconcile *r)
 {
-	struct reconcile *r = arg;
+	enum keypath_fault f = keypath_check(r->key, r->klen);
 
-	/* Our time is over and others may come after the quarantine: not another byte. */
-	store_cancel(r->env->r2, &r->op);
-	cluster_cancel(&r->call);
-	r->leased = false;
-	if (r->job.busy) {
-		/* The pool's job cannot be awaited here and its result is of no use: end when it is back. */
-		r->look_err = ERR_LEASE_LOST;
-		return;
-	}
-	give_up(r, RECONCILE_FAILED, ERR_LEASE_LOST, NULL);
+	if (f != KEYPATH_OK && !keypath_servable(f))
+		return end(r, RECONCILE_FAILED, ERR_INVAL, keypath_fault_text(f));
+	if (f != KEYPATH_OK)
+		r->report.result = RECONCILE_UNHOLDABLE;
+	return to(r, STEP_MARK);
 }
 
-static void
-renewed_cb(void *arg, enum err e)
+static bool
+unholdable(const struct reconcile *r)
 {
-	struct reconcile *r = arg;
-	uint64_t now = clock_mono_ms();
-
-	r->renewing = NULL;
-	if (e != ERR_OK)
-		return;		/* `until` stands as it was, and ends us in time */
-	loop_timer_set(&r->until, r->lease.until_mono_ms > now ? r->lease.until_mono_ms - now : 0);
+	return r->report.result == RECONCILE_UNHOLDABLE;
 }
 
-static void
-renew_cb(void *arg)
-{
-	struct reconcile *r = arg;
-
-	loop_timer_set(&r->renew, r->env->conf->lease / 3);
-	if (r->renewing != NULL)
-		return;
-	/* Counted from before the request is sent. */
-	r->lease.until_mono_ms = marks_lease_until(r->env->cluster);
-	r->renewing = marks_renew(r->env->cluster, r->key, r->klen, &r->lease, renewed_cb, r);
-}
+/* 2. Without a lease: a key that is clean and equal costs no lease. */
 
 static void
-leased_cb(void *arg, enum err e, const struct lease *l)
+on_mark(void *arg, enum err e, const struct mark *m)
 {
 	struct reconcile *r = arg;
-	uint64_t now = clock_mono_ms();
+	enum go go;
 
 	r->call = NULL;
 	if (e != ERR_OK) {
-		if (e == ERR_BUSY)
-			give_up(r, RECONCILE_DEFERRED, e, NULL);
-		else
-			fail(r, e, "no lease");
+		go = fail(r, e, "Redis");
+	} else if (m->gen > 0) {
+		go = to(r, STEP_LEASE);
+	} else if (unholdable(r)) {
+		r->report.clean = true;
+		go = end(r, RECONCILE_UNHOLDABLE, ERR_OK, keypath_fault_text(keypath_check(r->key, r->klen)));
+	} else {
+		go = to(r, r->hinted && r->hint.listed && r->hint.absent ? STEP_PEEK_LOOK : STEP_PEEK_HEAD);
+	}
+	if (go == GO_ON)
+		drive(r);
+}
+
+static enum go
+mark_get(struct reconcile *r)
+{
+	r->call = marks_get(r->env.cluster, r->key, r->klen, on_mark, r);
+	return GO_WAIT;
+}
+
+static bool
+hint_single_part(const struct reconcile *r, uint8_t md5[16])
+{
+	size_t n;
+
+	return r->hinted && r->hint.listed && !r->hint.absent && strlen(r->hint_etag) == 32 && str_unhex(r->hint_etag, 32, md5, 16, &n) && n == 16;
+}
+
+static char *
+copy_text(const char *s)
+{
+	return s != NULL ? mem_strdup(s) : NULL;
+}
+
+static void
+take_meta(struct reconcile *r, const struct store_meta *m)
+{
+	store_meta_fini(&r->meta);
+	r->remote = m != NULL;
+	if (m == NULL)
+		return;
+	r->meta.size = m->size;
+	memcpy(r->meta.etag, m->etag, sizeof r->meta.etag);
+	r->meta.has_md5 = m->has_md5;
+	memcpy(r->meta.md5, m->md5, sizeof r->meta.md5);
+	r->meta.has_mtime = m->has_mtime;
+	r->meta.mtime_ns = m->mtime_ns;
+	r->meta.content_type = copy_text(m->content_type);
+	r->meta.cache_control = copy_text(m->cache_control);
+}
+
+static void
+on_head(void *arg, enum err e, const struct store_meta *m)
+{
+	struct reconcile *r = arg;
+
+	r->op = NULL;
+	if (e != ERR_OK && e != ERR_NOTFOUND) {
+		fail(r, e, "R2, HEAD");
+		return;
+	}
+	take_meta(r, e == ERR_OK ? m : NULL);
+	to(r, r->step == STEP_PEEK_HEAD ? STEP_PEEK_LOOK : STEP_LOOK);
+	drive(r);
+}
+
+static enum go
+peek_head(struct reconcile *r)
+{
+	uint8_t md5[16];
+
+	/* The listing said enough: the file is looked at first, and perhaps R2 need not be asked at all. */
+	if (!r->asked && hint_single_part(r, md5))
+		return to(r, STEP_PEEK_LOOK);
+	r->asked = true;
+	r->op = store_head(r->env.r2, r->key, r->klen, cluster_limit_ms(r->env.cluster), on_head, r);
+	return GO_WAIT;
+}
+
+static void
+young_over(void *arg)
+{
+	drive(arg);
+}
+
+static enum go
+equal_and_clean(struct reconcile *r)
+{
+	r->report.clean = true;
+	return end(r, RECONCILE_EQUAL, ERR_OK, "");
+}
+
+/* The listing's word alone: good enough if the bytes are equal and the object is surely younger than the file. */
+static enum go
+compare_hint(struct reconcile *r, const uint8_t md5[16])
+{
+	const struct reconcile_look *l = &r->look;
+
+	if (l->exists && (l->st.size != r->hint.size || memcmp(md5, l->md5, sizeof l->md5) != 0))
+		return to(r, STEP_LEASE);
+	if (l->exists && r->hint.last_modified_ms > l->st.ctime_ns / 1000000 + SURE_MS)
+		return equal_and_clean(r);
+	r->asked = true;	/* a HEAD says whether the headers are equal, and whether it is still there */
+	return to(r, STEP_PEEK_HEAD);
+}
+
+static enum go
+compare_head(struct reconcile *r)
+{
+	if (!r->look.exists)
+		return r->remote ? end(r, RECONCILE_ORPHAN, ERR_OK, orphan_text) : equal_and_clean(r);
+	reconcile_look_meta(r);
+	return reconcile_look_equal(r) ? equal_and_clean(r) : to(r, STEP_LEASE);
+}
+
+static void
+on_peeked(void *arg)
+{
+	struct reconcile *r = arg;
+	const struct reconcile_look *l = &r->look;
+	uint8_t md5[16];
+	enum go go;
+
+	if (l->e == ERR_CHANGED || (l->e == ERR_OK && (l->locked || l->young)))
+		go = to(r, STEP_LEASE);	/* being written: the lease's own look waits for it */
+	else if (l->e != ERR_OK)
+		go = fail(r, l->e, "the file");
+	else if (!r->asked && hint_single_part(r, md5))
+		go = compare_hint(r, md5);
+	else
+		go = compare_head(r);
+	if (go == GO_ON)
+		drive(r);
+}
+
+static enum go
+peek_look(struct reconcile *r)
+{
+	/* Bytes are read only if they may turn out equal. */
+	r->want_hash = r->asked ? r->remote && r->meta.has_md5 : r->hinted && r->hint.listed && !r->hint.absent;
+	reconcile_look_start(r, on_peeked);
+	return GO_WAIT;
+}
+
+/* 3. The lease. */
+
+static void
+lease_over(struct reconcile *r, enum err e)
+{
+	cluster_cancel(&r->renewing);
+	loop_timer_cancel(&r->renew);
+	if (r->job.busy) {
+		r->over = true;
+		__atomic_store_n(&r->stop, true, __ATOMIC_RELAXED);
+		return;
+	}
+	cluster_cancel(&r->call);
+	store_cancel(r->env.r2, &r->op);
+	loop_timer_cancel(&r->wait);
+	fail(r, e, "the lease");
+}
+
+static void
+on_deadline(void *arg)
+{
+	lease_over(arg, ERR_LEASE_LOST);
+}
+
+static void
+set_deadline(struct reconcile *r)
+{
+	uint64_t now = clock_mono_ms();
+
+	loop_timer_set(&r->deadline, r->lease.until_mono_ms > now ? r->lease.until_mono_ms - now : 0);
+}
+
+static void
+on_renewed(void *arg, enum err e)
+{
+	struct reconcile *r = arg;
+
+	r->renewing = NULL;
+	if (e == ERR_OK) {
+		r->lease.until_mono_ms = r->renewed_until;
+		set_deadline(r);
+	} else if (e == ERR_LEASE_LOST || e == ERR_EPOCH) {
+		lease_over(r, e);
+	}
+	/* Anything else: the next third tries again, and the deadline stands. */
+}
+
+static void
+on_renew(void *arg)
+{
+	struct reconcile *r = arg;
+
+	loop_timer_set(&r->renew, cluster_lease_ms(r->env.cluster) / 3);
+	if (r->renewing != NULL || r->step == STEP_FINISH)
+		return;
+	r->renewed_until = marks_lease_until(r->env.cluster);
+	r->renewing = marks_renew(r->env.cluster, r->key, r->klen, &r->lease, on_renewed, r);
+}
+
+static void
+on_lease(void *arg, enum err e, const struct lease *l)
+{
+	struct reconcile *r = arg;
+
+	r->call = NULL;
+	if (e == ERR_BUSY || e == ERR_QUARANTINE) {
+		defer(r, e, err_text(e));
+		return;
+	}
+	if (e != ERR_OK) {
+		fail(r, e, "Redis");
 		return;
 	}
 	r->lease = *l;
 	r->leased = true;
-	if (l->until_mono_ms <= now) {
-		r->leased = false;
-		give_up(r, RECONCILE_FAILED, ERR_LEASE_LOST, NULL);
+	set_deadline(r);
+	loop_timer_set(&r->renew, cluster_lease_ms(r->env.cluster) / 3);
+	if (l->seen.gen > 0 && l->seen.side == MARK_R2) {
+		end(r, RECONCILE_FAILED, ERR_UNSUPPORTED, "the write confirmed last is R2's: carrying it to the disk is not built");
 		return;
 	}
-	loop_timer_set(&r->until, l->until_mono_ms - now);
-	loop_timer_set(&r->renew, r->env->conf->lease / 3);
-	if (l->seen.gen != 0 && l->seen.side != MARK_LOCAL)
-		give_up(r, RECONCILE_FAILED, ERR_UNSUPPORTED, "R2 was written first: this version has no such phase");
-	else if (l->open)
-		give_up(r, RECONCILE_DEFERRED, ERR_BUSY, "a write on it is open");
+	r->rounds = 0;
+	if (unholdable(r))
+		to(r, STEP_FINISH);	/* the disk serves it: nothing can be owed to R2 */
 	else
-		go(r, l->takeover ? STEP_ABORT : STEP_HEAD);
+		to(r, l->takeover ? STEP_UPLOADS : STEP_HEAD);
+	drive(r);
+}
+
+static enum go
+lease_take(struct reconcile *r)
+{
+	r->call = marks_lease(r->env.cluster, r->key, r->klen, on_lease, r);
+	return GO_WAIT;
 }
 
 static void
-aborted_cb(void *arg, enum err e, const char *etag)
+on_uploads(void *arg, enum err e, const char *etag)
 {
 	struct reconcile *r = arg;
 
 	(void)etag;
 	r->op = NULL;
-	if (e == ERR_OK || e == ERR_UNSUPPORTED)
-		go(r, STEP_HEAD);
-	else
+	if (e != ERR_OK && e != ERR_UNSUPPORTED && e != ERR_NOTFOUND) {
 		fail(r, e, "R2, unfinished uploads");
-}
-
-/* R2's side. */
-
-static void
-headed_cb(void *arg, enum err e, const struct store_meta *m)
-{
-	struct reconcile *r = arg;
-
-	r->op = NULL;
-	store_meta_fini(&r->head);
-	store_meta_init(&r->head);
-	r->there = e == ERR_OK;
-	if (e != ERR_OK && e != ERR_NOTFOUND) {
-		fail(r, e, "R2");
 		return;
 	}
-	if (r->there) {
-		r->head = *m;
-		r->head.content_type = mem_strdup(m->content_type);
-		r->head.cache_control = mem_strdup(m->cache_control);
-		r->head.content_disposition = r->head.content_encoding = r->head.spelling = NULL;
-	}
-	go(r, STEP_LOOK);
+	to(r, STEP_HEAD);
+	drive(r);
 }
 
-/* The file's side. */
-
-static enum err
-look_at_absence(struct reconcile *r)
+static enum go
+uploads_abort(struct reconcile *r)
 {
-	enum err e = local_sentinel(r->local, NULL);
+	r->op = store_abort_uploads(r->env.r2, r->key, r->klen, on_uploads, r);
+	return GO_WAIT;
+}
 
+/* 4. What has R2? Then the file. In this order. */
+
+static enum go
+head(struct reconcile *r)
+{
+	r->op = store_head(r->env.r2, r->key, r->klen, cluster_limit_ms(r->env.cluster), on_head, r);
+	return GO_WAIT;
+}
+
+static bool
+job_ended(struct reconcile *r)
+{
+	if (!r->over)
+		return false;
+	fail(r, ERR_LEASE_LOST, "the lease");
+	return true;
+}
+
+static void
+on_looked(void *arg)
+{
+	struct reconcile *r = arg;
+	struct reconcile_look *l = &r->look;
+	enum go go = GO_WAIT;
+
+	if (job_ended(r))
+		return;
+	if (l->e == ERR_CHANGED) {
+		go = anew(r, ERR_CHANGED, "the file is being written");
+	} else if (l->e != ERR_OK) {
+		go = fail(r, l->e, "the file");
+	} else if (!l->exists) {
+		go = to(r, STEP_GONE);
+	} else if (l->locked) {
+		go = defer(r, ERR_BUSY, "the file is being written: somebody holds an exclusive flock on it");
+	} else if (l->young) {
+		loop_timer_set(&r->wait, YOUNG_MS);
+	} else {
+		reconcile_look_meta(r);
+		go = to(r, reconcile_look_equal(r) ? STEP_FINISH : STEP_PUT);
+	}
+	if (go == GO_ON)
+		drive(r);
+}
+
+static enum go
+look(struct reconcile *r)
+{
+	r->want_hash = true;
+	reconcile_look_start(r, on_looked);
+	return GO_WAIT;
+}
+
+/* 5. The bytes. */
+
+/* The end of a request that changes R2. false: it failed, and all is over. */
+static bool
+changed(struct reconcile *r, enum err e, const char *what)
+{
+	r->op = NULL;
+	/* Cut off: R2 may still carry it out. The lease's quarantine covers that. */
+	r->in_flight = e == ERR_TIMEOUT || e == ERR_CLOSED;
 	if (e == ERR_OK)
-		e = local_look(r->local, r->key, r->klen, &r->st);
-	if (e == ERR_OK && r->st.exists)
-		e = ERR_CHANGED;	/* it was not there a moment ago */
-	return e;
+		return true;
+	fail(r, e, what);
+	return false;
 }
 
 static void
-look_work(void *arg)
+on_put(void *arg, enum err e, const char *etag)
 {
 	struct reconcile *r = arg;
-	int64_t age_ns;
 
-	r->locked = r->young_file = false;
-	memset(&r->st, 0, sizeof(r->st));
-	r->look_err = local_open_key(r->local, r->key, r->klen, &r->fd, &r->st);
-	if (r->look_err == ERR_NOTFOUND) {
-		r->fd = -1;
-		r->look_err = look_at_absence(r);
+	(void)etag;	/* the store has compared it with the digest */
+	if (e == ERR_PRECOND || e == ERR_CHANGED) {
+		r->op = NULL;
+		r->in_flight = false;
+		if (anew(r, e, e == ERR_PRECOND ? "R2 has something else than it said" : "the file is being written") == GO_ON)
+			drive(r);
 		return;
 	}
-	if (r->look_err != ERR_OK) {
-		r->fd = -1;
+	if (!changed(r, e, "R2, PUT"))
 		return;
-	}
-	r->st.exists = true;
-	r->locked = local_is_locked(r->fd);
-	age_ns = (int64_t)clock_real_us() * 1000 - r->st.ctime_ns;
-	r->young_file = age_ns >= 0 && age_ns < (int64_t)TICK_MS * 1000000;
-	if (!r->locked && !r->young_file)
-		r->look_err = local_digest(r->fd, r->st.size, r->md5, r->sha256, &r->job.cancelled);
+	r->report.bytes += r->look.st.size;
+	r->report.result = RECONCILE_COPIED;
+	to(r, STEP_AGAIN);
+	drive(r);
 }
 
-/* What the object of this file should bear. */
-static void
-wanted_meta(const struct reconcile *r, struct store_meta *m)
-{
-	const struct conf *c = r->env->conf;
-	const struct conf_prefix *p;
-	struct str path = STR_INIT;
-
-	str_addz(&path, c->media_url);
-	str_add(&path, r->key, r->klen);
-	p = conf_prefix_for(c, path.p, path.len);
-	str_fini(&path);
-	store_meta_init(m);
-	local_meta(&r->st, r->key, r->klen, p != NULL ? p->cache_control : NULL, m);
-}
-
-static bool
-same_text(const char *a, const char *b)
-{
-	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
-}
-
-static bool
-sides_equal(const struct reconcile *r)
-{
-	struct store_meta want;
-	bool same;
-
-	if (!r->there || r->head.size != r->st.size || !r->head.has_md5 || memcmp(r->head.md5, r->md5, sizeof(r->md5)) != 0)
-		return false;
-	wanted_meta(r, &want);
-	same = r->head.has_mtime && r->head.mtime_ns == want.mtime_ns && same_text(r->head.content_type, want.content_type) &&
-	    same_text(r->head.cache_control, want.cache_control);
-	store_meta_fini(&want);
-	return same;
-}
-
-/* Does the listing alone say that the object is this file's, headers and all? */
-static bool
-listing_says_equal(const struct reconcile *r)
-{
-	struct str hex = STR_INIT;
-	bool same;
-
-	if (r->hint.absent || r->hint.size != r->st.size || r->hint.last_modified_ms < r->st.ctime_ns / 1000000 + LISTED_MARGIN_MS)
-		return false;
-	str_add_hex(&hex, r->md5, sizeof(r->md5));
-	same = strcmp(str_z(&hex), r->hint_etag) == 0;
-	str_fini(&hex);
-	return same;
-}
-
-static void
-compared_cb(void *arg)
-{
-	struct reconcile *r = arg;
-	bool equal = r->look_err == ERR_OK && r->st.exists && !r->locked && !r->young_file && listing_says_equal(r);
-
-	close_file(r);
-	if (!equal) {
-		go(r, STEP_LEASE);
-		return;
-	}
-	r->report.result = RECONCILE_EQUAL;
-	go(r, STEP_END);
-}
-
-static void
-choose(struct reconcile *r)
-{
-	if (r->st.exists)
-		go(r, sides_equal(r) ? STEP_FINISH : STEP_PUT);
-	else if (!r->there)
-		go(r, STEP_FINISH);
-	else if (r->lease.seen.gen != 0 && r->lease.seen.op == MARK_DELETE)
-		go(r, STEP_DELETE);
-	else
-		give_up(r, RECONCILE_ORPHAN, ERR_OK, "an object without a file, and no evidence of a delete: the census decides");
-}
-
-static void
-looked_cb(void *arg)
-{
-	struct reconcile *r = arg;
-
-	if (!r->leased)
-		give_up(r, RECONCILE_FAILED, ERR_LEASE_LOST, NULL);
-	else if (r->look_err == ERR_CHANGED)
-		start_again(r, ERR_CHANGED, "the file changes all the time");
-	else if (r->look_err != ERR_OK)
-		fail(r, r->look_err, "the disk");
-	else if (r->locked)
-		give_up(r, RECONCILE_DEFERRED, ERR_CHANGED, "its writer holds a lock: not finished");
-	else if (r->young_file)
-		go(r, STEP_YOUNG);
-	else
-		choose(r);
-}
-
-static void
-young_cb(void *arg)
-{
-	struct reconcile *r = arg;
-
-	close_file(r);
-	go(r, STEP_LOOK);
-}
-
-/* The copy. An answer that did not come leaves the request on the wire: the lease is then left to its quarantine. */
-
-static bool
-unanswered(enum err e)
-{
-	return e == ERR_TIMEOUT || e == ERR_CLOSED;
-}
-
-static void
-put_cb(void *arg, enum err e, const char *etag)
-{
-	struct reconcile *r = arg;
-
-	(void)etag;
-	r->op = NULL;
-	r->on_wire = unanswered(e);
-	if (e == ERR_PRECOND) {
-		start_again(r, e, "R2 holds another spelling of this name, or somebody else keeps writing it");
-	} else if (e == ERR_CHANGED) {
-		start_again(r, e, "the file changes all the time");
-	} else if (e != ERR_OK) {
-		fail(r, e, "R2, put");
-	} else {
-		r->report.result = RECONCILE_COPIED;
-		r->report.bytes += r->st.size;
-		go(r, STEP_AGAIN);
-	}
-}
-
-static void
-deleted_cb(void *arg, enum err e, const char *etag)
-{
-	struct reconcile *r = arg;
-
-	(void)etag;
-	r->op = NULL;
-	r->on_wire = unanswered(e);
-	if (e != ERR_OK) {
-		fail(r, e, "R2, delete");
-		return;
-	}
-	r->report.result = RECONCILE_DELETED;
-	go(r, STEP_AGAIN);
-}
-
-static void
-again_work(void *arg)
-{
-	struct reconcile *r = arg;
-
-	memset(&r->again, 0, sizeof(r->again));
-	r->look_err = local_look(r->local, r->key, r->klen, &r->again);
-}
-
-static void
-again_cb(void *arg)
-{
-	struct reconcile *r = arg;
-	bool same = r->again.exists == r->st.exists && (!r->st.exists || local_same(&r->again, &r->st));
-
-	if (!r->leased)
-		give_up(r, RECONCILE_FAILED, ERR_LEASE_LOST, NULL);
-	else if (r->look_err != ERR_OK)
-		fail(r, r->look_err, "the disk");
-	else if (!same)
-		start_again(r, ERR_CHANGED, "the file changes all the time");
-	else
-		go(r, STEP_FINISH);
-}
-
-static void
-finished_cb(void *arg, enum err e, bool cleared)
-{
-	struct reconcile *r = arg;
-
-	r->call = NULL;
-	r->leased = false;
-	if (e != ERR_OK) {
-		r->report.result = RECONCILE_FAILED;
-		r->report.e = e;
-		snprintf(r->report.why, sizeof(r->report.why), "the sides are equal, but the mark could not be cleared: %s", err_text(e));
-	} else {
-		r->report.clean = cleared;
-		r->report.gen = r->lease.seen.gen;
-	}
-	go(r, STEP_END);
-}
-
-static void
-dropped_cb(void *arg, enum err e)
-{
-	struct reconcile *r = arg;
-
-	(void)e;
-	r->call = NULL;
-	r->leased = false;
-	go(r, STEP_END);
-}
-
-static void
-end(struct reconcile *r)
-{
-	reconcile_done *done = r->done;
-	void *arg = r->arg;
-	struct reconcile_report report = r->report;
-
-	quiet(r);
-	release(r);
-	done(arg, &report);
-}
-
-static void
+static enum go
 put(struct reconcile *r)
 {
-	struct store_meta meta;
-	struct store_put p = {.key = r->key, .klen = r->klen, .fd = r->fd, .size = r->st.size, .meta = &meta,
-	    .limit_ms = r->env->conf->r2_request_limit};
+	struct store_put p = { .key = r->key, .klen = r->klen, .fd = r->fd, .size = r->look.st.size, .meta = &r->want,
+		.limit_ms = cluster_limit_ms(r->env.cluster) };
 
-	memcpy(p.md5, r->md5, sizeof(p.md5));
-	memcpy(p.sha256, r->sha256, sizeof(p.sha256));
-	p.fence.if_absent = !r->there;
-	p.fence.if_etag = r->there ? r->head.etag : NULL;
-	wanted_meta(r, &meta);
-	r->on_wire = true;
-	r->op = store_put(r->env->r2, &p, put_cb, r);
-	store_meta_fini(&meta);
-}
-
-/* Begins a step. */
-static void
-go(struct reconcile *r, enum step step)
-{
-	const struct reconcile_env *env = r->env;
-	uint64_t limit = env->conf->r2_request_limit;
-
-	r->step = step;
-	switch (step) {
-	case STEP_COMPARE:
-		pool_submit(env->pool, &r->job, look_work, compared_cb, r);
-		return;
-	case STEP_LEASE:
-		r->call = marks_lease(env->cluster, r->key, r->klen, leased_cb, r);
-		return;
-	case STEP_ABORT:
-		r->op = store_abort_uploads(env->r2, r->key, r->klen, aborted_cb, r);
-		return;
-	case STEP_HEAD:
-		r->op = store_head(env->r2, r->key, r->klen, limit, headed_cb, r);
-		return;
-	case STEP_LOOK:
-		pool_submit(env->pool, &r->job, look_work, looked_cb, r);
-		return;
-	case STEP_YOUNG:
-		loop_timer_set(&r->young, TICK_MS);
-		return;
-	case STEP_PUT:
-		put(r);
-		return;
-	case STEP_DELETE:
-		r->on_wire = true;
-		r->op = store_del(env->r2, r->key, r->klen, limit, deleted_cb, r);
-		return;
-	case STEP_AGAIN:
-		close_file(r);
-		pool_submit(env->pool, &r->job, again_work, again_cb, r);
-		return;
-	case STEP_FINISH:
-		close_file(r);
-		r->call = marks_finish(env->cluster, r->key, r->klen, &r->lease, r->lease.seen.gen, finished_cb, r);
-		return;
-	case STEP_DROP:
-		r->call = marks_drop(env->cluster, r->key, r->klen, &r->lease, dropped_cb, r);
-		return;
-	case STEP_END:
-		end(r);
-		return;
-	}
+	memcpy(p.md5, r->look.md5, sizeof p.md5);
+	memcpy(p.sha256, r->look.sha256, sizeof p.sha256);
+	if (r->remote)
+		p.fence.if_etag = r->meta.etag;
+	else
+		p.fence.if_absent = true;
+	r->in_flight = true;
+	r->op = store_put(r->env.r2, &p, on_put, r);
+	return GO_WAIT;
 }
 
 static void
-begin_cb(void *arg)
+on_again(void *arg)
 {
 	struct reconcile *r = arg;
-	enum keypath_fault f = keypath_check(r->key, r->klen);
+	enum go go;
 
-	if (f == KEYPATH_OK)
-		go(r, r->hinted && !r->hint.absent ? STEP_COMPARE : STEP_LEASE);
-	else if (keypath_servable(f))
-		give_up(r, RECONCILE_UNHOLDABLE, ERR_OK, keypath_fault_text(f));
+	if (job_ended(r))
+		return;
+	if (r->again_e != ERR_OK)
+		go = fail(r, r->again_e, "the file");
+	else if (!local_same(&r->again, &r->look.st))
+		go = anew(r, ERR_CHANGED, "the file was written meanwhile");
 	else
-		give_up(r, RECONCILE_FAILED, ERR_INVAL, keypath_fault_text(f));
+		go = to(r, STEP_FINISH);
+	if (go == GO_ON)
+		drive(r);
+}
+
+static enum go
+look_again(struct reconcile *r)
+{
+	reconcile_look_again(r, on_again);
+	return GO_WAIT;
+}
+
+/* 6. No file, and that is proven. */
+
+static enum go
+gone(struct reconcile *r)
+{
+	if (!r->remote)
+		return to(r, STEP_FINISH);
+	if (r->lease.seen.gen > 0 && r->lease.seen.op == MARK_DELETE)
+		return to(r, STEP_DELETE);
+	return end(r, RECONCILE_ORPHAN, ERR_OK, orphan_text);
+}
+
+static void
+on_deleted(void *arg, enum err e, const char *etag)
+{
+	struct reconcile *r = arg;
+
+	(void)etag;
+	if (!changed(r, e == ERR_NOTFOUND ? ERR_OK : e, "R2, DELETE"))
+		return;
+	r->report.result = RECONCILE_DELETED;
+	to(r, STEP_GONE_AGAIN);
+	drive(r);
+}
+
+static enum go
+object_delete(struct reconcile *r)
+{
+	r->in_flight = true;
+	r->op = store_del(r->env.r2, r->key, r->klen, cluster_limit_ms(r->env.cluster), on_deleted, r);
+	return GO_WAIT;
+}
+
+static void
+on_gone_again(void *arg)
+{
+	struct reconcile *r = arg;
+	enum go go;
+
+	if (job_ended(r))
+		return;
+	if (r->again_e != ERR_OK)
+		go = fail(r, r->again_e, "the file");
+	else if (!r->gone)
+		go = anew(r, ERR_CHANGED, "a file came back meanwhile");
+	else
+		go = to(r, STEP_FINISH);
+	if (go == GO_ON)
+		drive(r);
+}
+
+static enum go
+gone_again(struct reconcile *r)
+{
+	reconcile_look_again(r, on_gone_again);
+	return GO_WAIT;
+}
+
+/* 7. Clear the mark, if nobody wrote since the lease was taken; drop the lease. */
+
+static void
+on_finished(void *arg, enum err e, bool cleared)
+{
+	struct reconcile *r = arg;
+	enum reconcile_result result = r->report.result;
+
+	r->call = NULL;
+	if (e != ERR_OK) {
+		fail(r, e, "Redis");
+		return;
+	}
+	r->leased = false;
+	r->report.clean = cleared;
+	r->report.gen = cleared ? r->lease.seen.gen : 0;
+	end(r, result, ERR_OK, unholdable(r) ? keypath_fault_text(keypath_check(r->key, r->klen)) : "");
+}
+
+static enum go
+finish(struct reconcile *r)
+{
+	r->call = marks_finish(r->env.cluster, r->key, r->klen, &r->lease, r->lease.seen.gen, on_finished, r);
+	return GO_WAIT;
+}
+
+/* Beginning and breaking off. */
+
+static void
+on_begin(void *arg)
+{
+	drive(arg);
 }
 
 struct reconcile *
-reconcile_start(const struct reconcile_env *env, const char *key, size_t klen, const struct reconcile_hint *hint, reconcile_done *done,
-    void *arg)
+reconcile_start(const struct reconcile_env *env, const char *key, size_t klen, const struct reconcile_hint *hint, reconcile_done *done, void *arg)
 {
-	struct reconcile *r = mem_zalloc(sizeof(*r));
+	struct reconcile *r = mem_zalloc(sizeof *r + klen + 1);
 
-	r->env = env;
-	r->local = env->local;
-	r->key = mem_strndup(key, klen);
-	r->klen = klen;
+	r->env = *env;
+	r->conf = conf_ref(env->conf);
 	r->done = done;
 	r->arg = arg;
+	r->step = STEP_NAME;
 	r->fd = -1;
-	store_meta_init(&r->head);
-	if (hint != NULL && hint->listed) {
+	r->klen = klen;
+	memcpy(r->key, key, klen);
+	store_meta_init(&r->meta);
+	store_meta_init(&r->want);
+	if (hint != NULL) {
 		r->hinted = true;
 		r->hint = *hint;
-		snprintf(r->hint_etag, sizeof(r->hint_etag), "%s", hint->etag != NULL ? hint->etag : "");
+		snprintf(r->hint_etag, sizeof r->hint_etag, "%s", hint->etag != NULL ? hint->etag : "");
 		r->hint.etag = r->hint_etag;
 	}
-	loop_timer_init(&r->renew, env->loop, renew_cb, r);
-	loop_timer_init(&r->until, env->loop, until_cb, r);
-	loop_timer_init(&r->young, env->loop, young_cb, r);
-	loop_call_init(&r->begin, env->loop, begin_cb, r);
+	loop_call_init(&r->begin, env->loop, on_begin, r);
+	loop_timer_init(&r->renew, env->loop, on_renew, r);
+	loop_timer_init(&r->deadline, env->loop, on_deadline, r);
+	loop_timer_init(&r->wait, env->loop, young_over, r);
 	loop_call_soon(&r->begin);
 	return r;
+}
+
+static void
+on_dropped(void *arg)
+{
+	reconcile_free(arg);
 }
 
 void
@@ -641,15 +734,19 @@ reconcile_cancel(struct reconcile **rp)
 	if (r == NULL)
 		return;
 	*rp = NULL;
-	quiet(r);
+	loop_call_cancel(&r->begin);
+	loop_timer_cancel(&r->wait);
 	if (r->step == STEP_LEASE)
 		marks_lease_cancel(&r->call);
 	else
 		cluster_cancel(&r->call);
-	if (r->leased && !r->on_wire && r->step != STEP_FINISH && r->step != STEP_DROP)
-		(void)marks_drop(r->env->cluster, r->key, r->klen, &r->lease, NULL, NULL);
-	if (r->job.busy)
-		pool_cancel(&r->job, release);
-	else
-		release(r);
+	cluster_cancel(&r->renewing);
+	store_cancel(r->env.r2, &r->op);
+	let_go(r);
+	if (r->job.busy) {
+		__atomic_store_n(&r->stop, true, __ATOMIC_RELAXED);
+		pool_cancel(&r->job, on_dropped);
+	} else {
+		reconcile_free(r);
+	}
 }

@@ -639,7 +639,7 @@ test_announce(void **state)
 static void
 test_members_must_announce(void **state)
 {
-	struct peer *a = peer_new("proxy", "a"), *b = peer_up("migrator", "b");
+	struct peer *b = peer_up("migrator", "b"), *a = peer_new("proxy", "a");
 	uint64_t began = clock_mono_ms();
 
 	(void)state;
