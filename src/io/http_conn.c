@@ -419,7 +419,12 @@ step_body(struct http_conn *c)
 	enum filled f = fill(c, HTTP_SCRATCH);
 	if (f == FILL_EOF && c->tunnel)
 		c->body_done = true;	/* it may still listen */
-	else if (f == FILL_EOF || f == FILL_ERROR)
+	else if (f == FILL_EOF && s->cb.on_body_cut && !c->started) {
+		c->end_told = true;
+		c->keep = false;
+		deadline(c, 0);
+		s->cb.on_body_cut(c);
+	} else if (f == FILL_EOF || f == FILL_ERROR)
 		http_conn_close(c, gone(f, HTTP_CLOSE_CLIENT_ABORT));
 	else if (f == FILLED && !c->tunnel)
 		deadline(c, s->o.body_timeout);

@@ -51,6 +51,9 @@ struct http_server_cb {
 	/* Decoded body bytes; all are taken. Use http_conn_pause to stop the flow. */
 	void (*on_body)(struct http_conn *c, const void *p, size_t n);
 	void (*on_body_end)(struct http_conn *c);
+	/* Optional: the client closed its side within the body, before the answer was begun: nothing more comes, but the
+	 * request may still answer. Without it the connection is closed at once. */
+	void (*on_body_cut)(struct http_conn *c);
 	/* Queued output fell below half of out_high after a write that returned false. */
 	void (*on_drain)(struct http_conn *c);
 	/* The request is over: ok = the whole answer was handed to the kernel. The connection may live on. */

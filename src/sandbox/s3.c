@@ -335,10 +335,6 @@ check_body(struct s3_req *r)
 	struct digest *sha = r->writer != NULL ? r->writer->sha256 : r->sha256;
 	uint8_t sum[DIGEST_SHA256_LEN];
 
-	if (r->got != r->length && r->has_length) {
-		s3_reply_error(r, S3_INCOMPLETE_BODY);
-		return false;
-	}
 	if (sha != NULL) {
 		digest_final(sha, sum);
 		if (memcmp(sum, r->verdict.sha256, sizeof(sum)) != 0) {
@@ -468,6 +464,24 @@ on_body_end(struct http_conn *c)
 		s3_part_failed(r);
 }
 
+/* The client has closed its side too early; it may be listening still. */
+static void
+on_body_cut(struct http_conn *c)
+{
+	struct s3_req *r = http_conn_get(c);
+
+	if (r->base.control) {
+		http_conn_abort(c, HTTP_CLOSE_CLIENT_ABORT);
+		return;
+	}
+	r->reading = false;
+	if (r->answered)
+		return;
+	if (r->op == S3_OP_UPLOAD_PART)
+		s3_part_failed(r);
+	s3_reply_error(r, S3_INCOMPLETE_BODY);
+}
+
 static void
 on_done(struct http_conn *c, bool ok, enum http_close why)
 {
@@ -513,5 +527,6 @@ const struct http_server_cb s3_callbacks = {
 	.on_request = on_request,
 	.on_body = on_body,
 	.on_body_end = on_body_end,
+	.on_body_cut = on_body_cut,
 	.on_done = on_done,
 };

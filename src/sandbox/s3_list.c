@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/mem.h"
+#include "base/utf8.h"
 #include "sandbox/disk.h"
 #include "sandbox/objects.h"
 #include "sandbox/xml.h"
@@ -15,7 +15,8 @@ enum { PAGE = 1000 };
 
 /* What a list request asks for, and the page as it grows. */
 struct listing {
-	const char *prefix, *delimiter, *after, *token;	/* token: V2's continuation */
+	const char *prefix, *delimiter, *after, *token;	/* as given, and echoed; token: V2's continuation */
+	struct str from, behind;			/* prefix and after as keys are: in NFC */
 	bool v2, encode;
 	double max_keys;	/* as asked for; echoed */
 	size_t limit, count, groups;
@@ -47,6 +48,14 @@ parse_max_keys(struct s3_req *r, struct listing *l)
 	return true;
 }
 
+/* What is no UTF-8 is compared as it is: it can be before or behind a key, never one. */
+static void
+add_nfc(struct str *out, const char *text)
+{
+	if (!utf8_add_nfc(out, text, strlen(text)))
+		str_addz(out, text);
+}
+
 static bool
 parse_listing(struct s3_req *r, struct listing *l)
 {
@@ -63,7 +72,11 @@ parse_listing(struct s3_req *r, struct listing *l)
 	l->delimiter = s3_param(r, "delimiter");
 	l->after = s3_param(r, l->v2 ? "start-after" : "marker");
 	l->token = l->v2 ? s3_param(r, "continuation-token") : NULL;
-	return parse_max_keys(r, l);
+	if (!parse_max_keys(r, l))
+		return false;
+	add_nfc(&l->from, l->prefix);
+	add_nfc(&l->behind, l->after == NULL ? "" : l->after);
+	return true;
 }
 
 static void
@@ -98,7 +111,7 @@ add_object(struct listing *l, const struct object *o)
 static size_t
 group_len(const struct listing *l, const struct keyidx_node *n)
 {
-	size_t plen = strlen(l->prefix), dlen = l->delimiter == NULL ? 0 : strlen(l->delimiter);
+	size_t plen = l->from.len, dlen = l->delimiter == NULL ? 0 : strlen(l->delimiter);
 	const char *at = dlen == 0 ? NULL : memmem(n->key + plen, n->klen - plen, l->delimiter, dlen);
 
 	return at == NULL ? 0 : (size_t)(at - n->key) + dlen;
@@ -140,12 +153,12 @@ decode_token(const char *token, struct str *out)
 static bool
 find_start(const struct listing *l, const struct keyidx *ix, struct keyidx_pos *pos, bool *bad)
 {
-	size_t plen = strlen(l->prefix);
+	size_t plen = l->from.len;
 	struct str token = STR_INIT;
 	bool more = true;
 
 	*bad = false;
-	*pos = keyidx_seek(ix, l->prefix, plen, false);
+	*pos = keyidx_seek(ix, str_z(&l->from), plen, false);
 	if (l->token != NULL) {
 		if (!decode_token(l->token, &token))
 			*bad = true;
@@ -153,15 +166,16 @@ find_start(const struct listing *l, const struct keyidx *ix, struct keyidx_pos *
 			more = seek_behind(ix, token.p + 1, token.len - 1, pos);
 		else
 			*pos = keyidx_seek(ix, token.p + 1, token.len - 1, true);
-	} else if (l->after != NULL && strcmp(l->after, l->prefix) >= 0) {
-		size_t alen = strlen(l->after), dlen = l->delimiter == NULL ? 0 : strlen(l->delimiter);
+	} else if (l->after != NULL && strcmp(str_z(&l->behind), str_z(&l->from)) >= 0) {
+		const char *after = str_z(&l->behind);
+		size_t alen = l->behind.len, dlen = l->delimiter == NULL ? 0 : strlen(l->delimiter);
 
 		/* A marker that is a group, as V1's NextMarker can be, stands for all of the group. */
-		if (dlen > 0 && alen > plen && alen >= dlen && strcmp(l->after + alen - dlen, l->delimiter) == 0 &&
-		    strncmp(l->after, l->prefix, plen) == 0)
-			more = seek_behind(ix, l->after, alen, pos);
+		if (dlen > 0 && alen > plen && alen >= dlen && strcmp(after + alen - dlen, l->delimiter) == 0 &&
+		    strncmp(after, str_z(&l->from), plen) == 0)
+			more = seek_behind(ix, after, alen, pos);
 		else
-			*pos = keyidx_seek(ix, l->after, alen, true);
+			*pos = keyidx_seek(ix, after, alen, true);
 	}
 	str_fini(&token);
 	return more;
@@ -170,11 +184,11 @@ find_start(const struct listing *l, const struct keyidx *ix, struct keyidx_pos *
 static void
 collect(struct listing *l, const struct keyidx *ix, struct keyidx_pos pos)
 {
-	size_t plen = strlen(l->prefix), g;
+	size_t plen = l->from.len, g;
 	struct keyidx_node *n;
 
 	while ((n = keyidx_next(ix, &pos)) != NULL) {
-		if (n->klen < plen || memcmp(n->key, l->prefix, plen) != 0)
+		if (n->klen < plen || memcmp(n->key, str_z(&l->from), plen) != 0)
 			return;
 		if (l->count + l->groups == l->limit) {
 			l->truncated = true;
@@ -253,15 +267,18 @@ s3_list_commit(struct s3_req *r)
 	if (b == NULL || !parse_listing(r, &l))
 		return;
 	more = find_start(&l, b->keys, &pos, &bad);
-	if (bad) {
-		s3_reply_errorf(r, S3_INVALID_ARGUMENT, "The continuation token provided is incorrect");
-		return;
+	if (!bad) {
+		if (more)
+			collect(&l, b->keys, pos);
+		add_document(&r->body, b, &l);
 	}
-	if (more)
-		collect(&l, b->keys, pos);
-	add_document(&r->body, b, &l);
+	str_fini(&l.from);
+	str_fini(&l.behind);
 	str_fini(&l.contents);
 	str_fini(&l.prefixes);
 	str_fini(&l.last);
-	s3_reply_xml(r);
+	if (bad)
+		s3_reply_errorf(r, S3_INVALID_ARGUMENT, "The continuation token provided is incorrect");
+	else
+		s3_reply_xml(r);
 }

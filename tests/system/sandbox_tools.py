@@ -80,8 +80,9 @@ class Miniflare(harness.Proc):
 class Target:
     """Sends one request, signed well or badly. send() returns (status, code, response)."""
 
-    def __init__(self, name, server):
-        self.name, self.server = name, server
+    def __init__(self, name, server, keep_alive=True):
+        """keep_alive: may a connection be used again? miniflare closes some without having said so."""
+        self.name, self.server, self.keep_alive = name, server, keep_alive
         url = urllib.parse.urlsplit(server.endpoint)
         self.host, self.prefix = url.netloc, url.path.rstrip("/")
         self.client = Client((url.hostname, url.port))
@@ -103,6 +104,8 @@ class Target:
             change(headers, query)
         target = path + ("?" + "&".join(f"{s3.quote(k)}={s3.quote(v)}" for k, v in query) if query else "")
         response = self.client.request(method, target, body or None, headers)
+        if not self.keep_alive:
+            self.client.close()
         return response.status, code(response), response
 
     def presigned(self, method, key, expires=60, now=None, secret=None, **changes):

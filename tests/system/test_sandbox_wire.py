@@ -21,7 +21,7 @@ def serve_module(name, server):
     """Runs a server for all tests of this file; between them the harness does not know of it."""
     server.start()
     harness.running.remove(server)
-    yield Target(name, server)
+    yield Target(name, server, keep_alive=name == "sandbox")
     harness.running.append(server)
     server.stop()
 
@@ -73,6 +73,7 @@ def changed_path(target):
     """Signed for one key, sent to another."""
     headers = s3.sign("GET", target.path("there"), [], {"Host": target.host}, EMPTY, target.server.key_id, target.server.secret)
     response = target.client.request("GET", target.path("empty"), None, headers)
+    target.client.close()
     return response.status, code(response), response
 
 
