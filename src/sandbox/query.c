@@ -129,6 +129,7 @@ query_canonical(const struct query *q, bool presigned, struct str *out)
 		str_add_uri(&v[n].value, q->v[i].value, strlen(q->v[i].value), false);
 		n++;
 	}
+	/* cppcheck-suppress uninitvar */
 	qsort(v, n, sizeof(v[0]), pair_cmp);
 	for (size_t i = 0; i < n; i++) {
 		str_printf(out, "%s%s=%s", i == 0 ? "" : "&", str_z(&v[i].name), str_z(&v[i].value));
