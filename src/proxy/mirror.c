@@ -1,5 +1,6 @@
 #include "proxy/mirror.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -11,7 +12,7 @@
 #include "sync/retry.h"
 
 #define RETRY_BASE_MS 200
-#define RETRY_CAP_MS 30000
+#define RETRY_CAP_MS 10000
 /* Somebody else holds the key's lease: it will be done in a moment. */
 #define BUSY_MS 100
 /* The journal refused a mark: try again soon, nothing can be acknowledged meanwhile. */
@@ -68,6 +69,7 @@ struct mirror {
 	struct list queue, unmarked;
 	size_t running;
 	struct loop_call pump;
+	char trouble[256];		/* why the last try failed; "" when one has succeeded since */
 };
 
 static void mark_begin(struct item *it);
@@ -372,6 +374,10 @@ reconciled_cb(void *arg, const struct reconcile_report *r)
 	m->running--;
 	loop_call_soon(&m->pump);
 	metrics_add(METRIC_MIRRORS, reconcile_result_name(r->result), 1);
+	if (r->result == RECONCILE_FAILED)
+		snprintf(m->trouble, sizeof(m->trouble), "%s", r->why);
+	else if (r->e == ERR_OK)
+		m->trouble[0] = '\0';
 	if (r->clean) {
 		if (it->since_ms != 0)
 			metrics_observe(METRIC_MIRROR_SECONDS, NULL, (clock_mono_ms() - it->since_ms) * 1000);
@@ -589,4 +595,10 @@ mirror_oldest_ms(const struct mirror *m)
 			oldest = now - it->since_ms;
 	}
 	return oldest;
+}
+
+const char *
+mirror_trouble(const struct mirror *m)
+{
+	return m->trouble[0] != '\0' ? m->trouble : NULL;
 }

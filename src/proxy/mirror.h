@@ -52,6 +52,8 @@ size_t mirror_count(const struct mirror *m);
 size_t mirror_running(const struct mirror *m);
 /* Age of the oldest key that R2 does not have yet; 0: none. */
 uint64_t mirror_oldest_ms(const struct mirror *m);
+/* Why keys wait ("R2: cannot connect"); NULL if the last try went well. */
+const char *mirror_trouble(const struct mirror *m);
 /* The seq below which everything noticed is a durable mark; UINT64_MAX: all of it. */
 uint64_t mirror_unmarked_seq(const struct mirror *m);
 

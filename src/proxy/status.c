@@ -46,6 +46,8 @@ gather(const struct server *sv, const struct writer_state *w, struct lines *l)
 		add(l, "r2: reads fail, the disk serves");
 	if (local_sentinel(sv->local, &eb) != ERR_OK)
 		add(l, "media root: %s", eb.text);
+	if (w->mirror_trouble != NULL)
+		add(l, "mirror: %s", w->mirror_trouble);
 	if (w->journal != ERR_OK)
 		add(l, "journal: %s", err_text(w->journal));
 	if (w->watch_trouble != NULL)

@@ -460,6 +460,12 @@ finish(struct uconn *c, size_t left)
 	end_req(r, ERR_OK, "");
 }
 
+static bool
+announces_body(const struct http1_head *h)
+{
+	return h->content_length != 0 || http1_find(h, "transfer-encoding") != NULL || !h->has_length;
+}
+
 /* False: the head is not complete, or the request is over. */
 static bool
 parse_head(struct uconn *c, const char *p, size_t n, size_t *used)
@@ -489,7 +495,9 @@ parse_head(struct uconn *c, const char *p, size_t n, size_t *used)
 		return true;
 	}
 	r->head_done = true;
-	r->keep = u->head.keep_alive && u->head.framing != HTTP1_UNTIL_CLOSE;
+	/* Some servers send a body to HEAD all the same (gunicorn 20.1, for a streamed file): what comes late would be taken for the
+	 * next answer's head, and its bytes may be a client's. Only an answer that announces nothing leaves the connection clean. */
+	r->keep = u->head.keep_alive && u->head.framing != HTTP1_UNTIL_CLOSE && !(r->to_head && announces_body(&u->head));
 	str_fini(&r->head);
 	http1_body_init(&c->body, u->head.framing, u->head.content_length);
 	r->cb->on_head(r->arg, &u->head);

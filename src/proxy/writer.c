@@ -620,6 +620,7 @@ writer_state(const struct writer *w, struct writer_state *s)
 	s->crawling = s->watching && watch_crawling(w->watch);
 	s->watched_dirs = s->watching ? watch_dirs(w->watch) : 0;
 	s->watch_trouble = s->watching ? watch_trouble(w->watch) : NULL;
+	s->mirror_trouble = mirror_trouble(w->mirror);
 	s->census_due = w->census_ms != 0;
 	s->journal = dirty_journal_state(w->dirty);
 }

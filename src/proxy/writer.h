@@ -80,6 +80,7 @@ struct writer_state {
 	bool watching, crawling, census_due;
 	size_t watched_dirs;
 	const char *watch_trouble;	/* NULL: none; e.g. the inotify limit */
+	const char *mirror_trouble;	/* NULL: none; why the last key that was tried still waits */
 	enum err journal;
 };
 void writer_state(const struct writer *w, struct writer_state *s);

@@ -24,9 +24,10 @@ def done_keys(stack):
 def test_two_migrators_share_the_work(make_stack):
     stack = make_stack(migrators=2, migrator="concurrency = 4; batch-size = 20; max-delete = 100;").start()
     total = fill(stack, 600)
-    stack.sandbox.faults("put delay 10ms\n")
+    stack.sandbox.faults("put delay 30ms\n")
     stack.proxy.climb("backfill")
     stack.proxy.backfill()
+    eventually(lambda: sum(done_keys(stack).values()) == 600, 10, "both have told of all keys")
     shares = done_keys(stack)
     assert set(shares) == {"m1", "m2"} and min(shares.values()) > 0, shares
     assert stack.differences() == []
@@ -39,7 +40,7 @@ def test_two_migrators_share_the_work(make_stack):
 def test_a_migrator_killed_in_the_middle(make_stack):
     stack = make_stack(migrators=2, migrator="concurrency = 4; batch-size = 20; max-delete = 100;").start()
     fill(stack, 600)
-    stack.sandbox.faults("put delay 20ms\n")
+    stack.sandbox.faults("put delay 100ms\n")
     stack.proxy.climb("backfill")
     stack.proxy.backfill_start()
     eventually(lambda: min([*done_keys(stack).values(), 0][:2]) > 0, 60, "both migrators at work")
