@@ -187,6 +187,8 @@ name_check(struct reconcile *r)
 		return end(r, RECONCILE_FAILED, ERR_INVAL, keypath_fault_text(f));
 	if (f != KEYPATH_OK)
 		r->report.result = RECONCILE_UNHOLDABLE;
+	else if (r->hinted && r->hint.listed && r->hint.absent)
+		return to(r, STEP_LEASE);	/* it will want copying: the lease tells of the mark, too */
 	return to(r, STEP_MARK);
 }
 
@@ -213,7 +215,7 @@ on_mark(void *arg, enum err e, const struct mark *m)
 		r->report.clean = true;
 		go = end(r, RECONCILE_UNHOLDABLE, ERR_OK, keypath_fault_text(keypath_check(r->key, r->klen)));
 	} else {
-		go = to(r, r->hinted && r->hint.listed && r->hint.absent ? STEP_PEEK_LOOK : STEP_PEEK_HEAD);
+		go = to(r, STEP_PEEK_HEAD);
 	}
 	if (go == GO_ON)
 		drive(r);
@@ -345,7 +347,7 @@ static enum go
 peek_look(struct reconcile *r)
 {
 	/* Bytes are read only if they may turn out equal. */
-	r->want_hash = r->asked ? r->remote && r->meta.has_md5 : r->hinted && r->hint.listed && !r->hint.absent;
+	r->want_hash = !r->asked || (r->remote && r->meta.has_md5);
 	reconcile_look_start(r, on_peeked);
 	return GO_WAIT;
 }
@@ -429,6 +431,10 @@ on_lease(void *arg, enum err e, const struct lease *l)
 	loop_timer_set(&r->renew, cluster_lease_ms(r->env.cluster) / 3);
 	if (l->seen.gen > 0 && l->seen.side == MARK_R2) {
 		end(r, RECONCILE_FAILED, ERR_UNSUPPORTED, "the write confirmed last is R2's: carrying it to the disk is not built");
+		return;
+	}
+	if (l->open && !unholdable(r)) {
+		defer(r, ERR_BUSY, "a write on it is open");	/* it would have to be copied again */
 		return;
 	}
 	r->rounds = 0;

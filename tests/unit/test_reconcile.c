@@ -563,6 +563,15 @@ test_mark_moved_on(void **state)
 	assert_true(t.rep.clean);
 }
 
+static enum err
+open_again(void *arg, const char *what)
+{
+	(void)arg;
+	if (strcmp(what, "put") == 0)
+		marks_intent(t.cluster, 6, KEY("a.txt"), MARK_PUT, 60000, NULL, NULL);
+	return ERR_OK;
+}
+
 static void
 test_open_write(void **state)
 {
@@ -570,6 +579,14 @@ test_open_write(void **state)
 	write_file("a.txt", "first");
 	mark("a.txt", MARK_PUT);
 	marks_intent(t.cluster, 5, KEY("a.txt"), MARK_PUT, 60000, NULL, NULL);
+	assert_int_equal(go("a.txt"), RECONCILE_DEFERRED);
+	assert_int_equal(t.rep.e, ERR_BUSY);
+	assert_false(t.rep.clean);
+	assert_true(marked("a.txt"));
+	UNTIL(!leased());
+	/* One that begins while the copy is on its way: copied, not cleared. */
+	marks_abandon(t.cluster, 5, NULL, NULL);
+	t.fake.after = open_again;
 	assert_int_equal(go("a.txt"), RECONCILE_COPIED);
 	assert_false(t.rep.clean);
 	assert_true(marked("a.txt"));
