@@ -628,6 +628,19 @@ on_readable(struct uconn *c)
 	}
 }
 
+/* Who was told to wait hears when most of it is gone. */
+static void
+tell_drained(struct uconn *c)
+{
+	struct upstream_req *r = c->req;
+
+	if (r == NULL || !r->want_drain || queued(c) > OUT_HIGH / 2)
+		return;
+	r->want_drain = false;
+	if (!r->body_ended)
+		r->cb->on_drain(r->arg);
+}
+
 static void
 on_connected(struct uconn *c)
 {
@@ -639,6 +652,8 @@ on_connected(struct uconn *c)
 		return;
 	}
 	activate(c);
+	/* A body that came while we connected was held back: it may have gone out at once. */
+	tell_drained(c);
 }
 
 static void
@@ -659,11 +674,7 @@ on_event(void *arg, int what)
 	if (c->req == NULL)
 		return;
 	flush(c);
-	if (c->req->want_drain && queued(c) <= OUT_HIGH / 2) {
-		c->req->want_drain = false;
-		if (!c->req->body_ended)
-			c->req->cb->on_drain(c->req->arg);
-	}
+	tell_drained(c);
 }
 
 static void
