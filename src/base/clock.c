@@ -127,14 +127,42 @@ take_month(struct cursor *c)
 	return -1;
 }
 
+/* Each answer and each signature has a date: no printf. */
+static char *
+put_two(char *p, int v)
+{
+	p[0] = (char)('0' + v / 10 % 10);
+	p[1] = (char)('0' + v % 10);
+	return p + 2;
+}
+
+static char *
+put_year(char *p, const struct tm *tm)
+{
+	int year = (tm->tm_year + 1900) % 10000;
+
+	return put_two(put_two(p, year / 100), year % 100);
+}
+
+static char *
+put_text(char *p, const char *text, size_t n)
+{
+	memcpy(p, text, n);
+	return p + n;
+}
+
 void
 clock_http_date(int64_t unix_s, char out[30])
 {
 	struct tm tm = civil(unix_s);
+	char *p = put_text(out, days[tm.tm_wday], 3);
 
-	(void)snprintf(out, 30, "%.3s, %02u %s %04u %02u:%02u:%02u GMT", days[tm.tm_wday], (unsigned)tm.tm_mday % 100u,
-	    months[tm.tm_mon], (unsigned)(tm.tm_year + 1900) % 10000u, (unsigned)tm.tm_hour % 100u,
-	    (unsigned)tm.tm_min % 100u, (unsigned)tm.tm_sec % 100u);
+	p = put_two(put_text(p, ", ", 2), tm.tm_mday);
+	p = put_text(put_text(put_text(p, " ", 1), months[tm.tm_mon], 3), " ", 1);
+	p = put_two(put_text(put_year(p, &tm), " ", 1), tm.tm_hour);
+	p = put_two(put_text(p, ":", 1), tm.tm_min);
+	p = put_two(put_text(p, ":", 1), tm.tm_sec);
+	(void)put_text(p, " GMT", 5);
 }
 
 /* The day's name ends at the first space or comma; which day it is says nothing that the date does not. */
@@ -208,9 +236,10 @@ clock_amz_date(int64_t unix_s, char out[17])
 {
 	struct tm tm = civil(unix_s);
 
-	(void)snprintf(out, 17, "%04u%02u%02uT%02u%02u%02uZ", (unsigned)(tm.tm_year + 1900) % 10000u,
-	    (unsigned)(tm.tm_mon + 1) % 100u, (unsigned)tm.tm_mday % 100u, (unsigned)tm.tm_hour % 100u,
-	    (unsigned)tm.tm_min % 100u, (unsigned)tm.tm_sec % 100u);
+	char *p = put_two(put_two(put_year(out, &tm), tm.tm_mon + 1), tm.tm_mday);
+
+	p = put_two(put_two(put_two(put_text(p, "T", 1), tm.tm_hour), tm.tm_min), tm.tm_sec);
+	(void)put_text(p, "Z", 2);
 }
 
 bool

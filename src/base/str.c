@@ -77,16 +77,30 @@ str_addc(struct str *s, char c)
 }
 
 void
+str_add_u64(struct str *s, uint64_t v)
+{
+	char text[20], *p = text + sizeof(text);
+
+	do
+		*--p = (char)('0' + v % 10);
+	while ((v /= 10) > 0);
+	str_add(s, p, (size_t)(text + sizeof(text) - p));
+}
+
+void
 str_vprintf(struct str *s, const char *fmt, va_list ap)
 {
 	va_list again;
+	size_t room;
 	int n;
 
+	(void)str_reserve(s, 63);
+	room = s->cap - s->len;
 	va_copy(again, ap);
-	n = vsnprintf(str_reserve(s, 63), 64, fmt, again);
+	n = vsnprintf(s->p + s->len, room, fmt, again);
 	va_end(again);
 	ASSERT(n >= 0);
-	if (n > 63)
+	if ((size_t)n >= room)
 		(void)vsnprintf(str_reserve(s, (size_t)n), (size_t)n + 1, fmt, ap);
 	s->len += (size_t)n;
 }

@@ -24,6 +24,8 @@ char *str_reserve(struct str *s, size_t n);
 void str_add(struct str *s, const void *p, size_t n);
 void str_addz(struct str *s, const char *z);
 void str_addc(struct str *s, char c);
+/* In decimal; a tenth of what str_printf takes. */
+void str_add_u64(struct str *s, uint64_t v);
 void str_printf(struct str *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void str_vprintf(struct str *s, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
 /* Removes n bytes at the front. */

@@ -221,7 +221,7 @@ static void
 test_digest(void **state)
 {
 	struct digest *d = digest_new(DIGEST_SHA256);
-	uint8_t out[DIGEST_SHA256_LEN], r1[16], r2[16];
+	uint8_t out[DIGEST_SHA256_LEN], r1[16], r2[16], key[131];
 
 	(void)state;
 	digest_md5("", 0, out);
@@ -241,6 +241,13 @@ test_digest(void **state)
 	digest_free(&d);
 	digest_hmac_sha256("Jefe", 4, "what do ya want for nothing?", 28, out); /* RFC 4231 4.3 */
 	expect_hex(out, 32, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+	memset(key, 0xaa, sizeof(key));
+	digest_hmac_sha256(key, 131, "Test Using Larger Than Block-Size Key - Hash Key First", 54, out); /* RFC 4231 4.7 */
+	expect_hex(out, 32, "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54");
+	digest_hmac_sha256(key, 64, "x", 1, out); /* just the block */
+	expect_hex(out, 32, "ce3c639dcb9d8baae5d44c3b8b5e233faab4d1860e07489af5c84f213998bd79");
+	digest_hmac_sha256(NULL, 0, NULL, 0, out);
+	expect_hex(out, 32, "b613679a0814d9ec772f95d778c35fc5ff1697c493715653c6c712144292c5ad");
 	assert_int_equal(digest_crc32c(0, "123456789", 9), 0xe3069283); /* RFC 3720's polynomial */
 	assert_int_equal(digest_crc32c(digest_crc32c(0, "1234", 4), "56789", 5), 0xe3069283);
 	assert_int_equal(digest_crc32c(0, "", 0), 0);

@@ -42,6 +42,11 @@ test_buffer(void **state)
 	memcpy(str_reserve(&s, 3), "xyz", 4);
 	s.len += 3;
 	assert_string_equal(str_z(&s), "xyz");
+	str_clear(&s);
+	str_add_u64(&s, 0);
+	str_addc(&s, ' ');
+	str_add_u64(&s, UINT64_MAX);
+	assert_string_equal(str_z(&s), "0 18446744073709551615");
 	str_fini(&s);
 	str_fini(&s);
 }
