@@ -11,6 +11,7 @@
 
 #define ALGORITHM "AWS4-HMAC-SHA256"
 #define DATE_LEN  8 /* YYYYMMDD of amz_date */
+#define CANONICAL_MOST 511 /* of most requests: room that saves growing, no limit */
 
 /* A name and a value of the query, or of a header, in canonical form; order keeps the sort stable. */
 struct pair {
@@ -57,6 +58,8 @@ canonical_headers(const struct sigv4_request *r)
 		bool blank = false;
 
 		v[i].order = i;
+		(void)str_reserve(&v[i].name, strlen(r->headers[i].name));
+		(void)str_reserve(&v[i].value, strlen(r->headers[i].value));
 		for (const char *p = r->headers[i].name; *p != '\0'; p++)
 			str_addc(&v[i].name, (char)tolower((unsigned char)*p));
 		for (const char *p = r->headers[i].value; *p != '\0'; p++) {
@@ -153,23 +156,37 @@ add_canonical_query(const char *query, struct str *out)
 	pairs_free(v, n);
 }
 
+/* v: the canonical headers. */
+static void
+add_canonical(const struct sigv4_request *r, const struct pair *v, struct str *out)
+{
+	str_addz(out, r->method);
+	str_addc(out, '\n');
+	str_addz(out, r->path);
+	str_addc(out, '\n');
+	add_canonical_query(r->query, out);
+	for (size_t i = 0; i < r->nheaders; i++) {
+		if (same_name(v, i)) {
+			str_addc(out, ',');
+		} else {
+			str_addc(out, '\n');
+			str_addz(out, str_z(&v[i].name));
+			str_addc(out, ':');
+		}
+		str_addz(out, str_z(&v[i].value));
+	}
+	str_addz(out, "\n\n");
+	add_signed_names(v, r->nheaders, out);
+	str_addc(out, '\n');
+	str_addz(out, r->payload);
+}
+
 void
 sigv4_canonical(const struct sigv4_request *r, struct str *out)
 {
 	struct pair *v = canonical_headers(r);
 
-	str_printf(out, "%s\n%s\n", r->method, r->path);
-	add_canonical_query(r->query, out);
-	for (size_t i = 0; i < r->nheaders; i++) {
-		if (same_name(v, i))
-			str_addc(out, ',');
-		else
-			str_printf(out, "\n%s:", str_z(&v[i].name));
-		str_addz(out, str_z(&v[i].value));
-	}
-	str_addz(out, "\n\n");
-	add_signed_names(v, r->nheaders, out);
-	str_printf(out, "\n%s", r->payload);
+	add_canonical(r, v, out);
 	pairs_free(v, r->nheaders);
 }
 
@@ -186,37 +203,88 @@ static void
 add_scope(const struct sigv4_request *r, const char *region, struct str *out)
 {
 	ASSERT(strlen(r->amz_date) >= DATE_LEN);
-	str_printf(out, "%.*s/%s/s3/aws4_request", DATE_LEN, r->amz_date, region);
+	str_add(out, r->amz_date, DATE_LEN);
+	str_addc(out, '/');
+	str_addz(out, region);
+	str_addz(out, "/s3/aws4_request");
 }
 
-void
-sigv4_string_to_sign(const struct sigv4_request *r, const char *region, struct str *out)
+static void
+add_string_to_sign(const struct sigv4_request *r, const char *region, const struct pair *v, struct str *out)
 {
 	struct str canonical = STR_INIT;
 	uint8_t hash[DIGEST_SHA256_LEN];
 
-	sigv4_canonical(r, &canonical);
+	(void)str_reserve(&canonical, CANONICAL_MOST);
+	add_canonical(r, v, &canonical);
 	digest_sha256(canonical.p, canonical.len, hash);
 	str_fini(&canonical);
-	str_printf(out, ALGORITHM "\n%s\n", r->amz_date);
+	str_addz(out, ALGORITHM "\n");
+	str_addz(out, r->amz_date);
+	str_addc(out, '\n');
 	add_scope(r, region, out);
 	str_addc(out, '\n');
 	str_add_hex(out, hash, sizeof(hash));
 }
 
 void
-sigv4_signature(const struct sigv4_request *r, const struct sigv4_creds *c, char out[65])
+sigv4_string_to_sign(const struct sigv4_request *r, const char *region, struct str *out)
 {
-	struct str text = STR_INIT, secret = STR_INIT;
-	uint8_t k[DIGEST_SHA256_LEN];
+	struct pair *v = canonical_headers(r);
+
+	add_string_to_sign(r, region, v, out);
+	pairs_free(v, r->nheaders);
+}
+
+static void
+derive_key(const struct sigv4_request *r, const struct sigv4_creds *c, uint8_t k[DIGEST_SHA256_LEN])
+{
+	struct str secret = STR_INIT;
 
 	str_printf(&secret, "AWS4%s", c->secret);
 	digest_hmac_sha256(secret.p, secret.len, r->amz_date, DATE_LEN, k);
 	mem_wipe_free(str_take(&secret), strlen(c->secret) + 4);
-	digest_hmac_sha256(k, sizeof(k), c->region, strlen(c->region), k);
-	digest_hmac_sha256(k, sizeof(k), "s3", 2, k);
-	digest_hmac_sha256(k, sizeof(k), "aws4_request", 12, k);
-	sigv4_string_to_sign(r, c->region, &text);
+	digest_hmac_sha256(k, DIGEST_SHA256_LEN, c->region, strlen(c->region), k);
+	digest_hmac_sha256(k, DIGEST_SHA256_LEN, "s3", 2, k);
+	digest_hmac_sha256(k, DIGEST_SHA256_LEN, "aws4_request", 12, k);
+}
+
+/* All requests of a day have the same key: each thread keeps its last one, under a digest of what it was made from. */
+static void
+signing_key(const struct sigv4_request *r, const struct sigv4_creds *c, uint8_t k[DIGEST_SHA256_LEN])
+{
+	static _Thread_local struct {
+		bool is_set;
+		uint8_t of[DIGEST_SHA256_LEN], key[DIGEST_SHA256_LEN];
+	} last;
+	size_t secret = strlen(c->secret), region = strlen(c->region);
+	struct str text = STR_INIT;
+	uint8_t of[DIGEST_SHA256_LEN];
+
+	/* With their NULs: nothing moves from one to the other. */
+	(void)str_reserve(&text, secret + region + 2 + DATE_LEN);
+	str_add(&text, c->secret, secret + 1);
+	str_add(&text, c->region, region + 1);
+	str_add(&text, r->amz_date, DATE_LEN);
+	digest_sha256(text.p, text.len, of);
+	mem_wipe_free(str_take(&text), secret + region + 2 + DATE_LEN);
+	if (!last.is_set || memcmp(last.of, of, sizeof(of)) != 0) {
+		derive_key(r, c, last.key);
+		memcpy(last.of, of, sizeof(of));
+		last.is_set = true;
+	}
+	memcpy(k, last.key, DIGEST_SHA256_LEN);
+}
+
+static void
+sign(const struct sigv4_request *r, const struct sigv4_creds *c, const struct pair *v, char out[65])
+{
+	struct str text = STR_INIT;
+	uint8_t k[DIGEST_SHA256_LEN];
+
+	signing_key(r, c, k);
+	(void)str_reserve(&text, CANONICAL_MOST);
+	add_string_to_sign(r, c->region, v, &text);
 	digest_hmac_sha256(k, sizeof(k), text.p, text.len, k);
 	str_clear(&text);
 	str_add_hex(&text, k, sizeof(k));
@@ -226,16 +294,31 @@ sigv4_signature(const struct sigv4_request *r, const struct sigv4_creds *c, char
 }
 
 void
+sigv4_signature(const struct sigv4_request *r, const struct sigv4_creds *c, char out[65])
+{
+	struct pair *v = canonical_headers(r);
+
+	sign(r, c, v, out);
+	pairs_free(v, r->nheaders);
+}
+
+void
 sigv4_authorization(const struct sigv4_request *r, const struct sigv4_creds *c, struct str *out)
 {
+	struct pair *v = canonical_headers(r);
 	char sig[65];
 
-	str_printf(out, ALGORITHM " Credential=%s/", c->key_id);
+	(void)str_reserve(out, CANONICAL_MOST);
+	str_addz(out, ALGORITHM " Credential=");
+	str_addz(out, c->key_id);
+	str_addc(out, '/');
 	add_scope(r, c->region, out);
 	str_addz(out, ", SignedHeaders=");
-	sigv4_signed_headers(r, out);
-	sigv4_signature(r, c, sig);
-	str_printf(out, ", Signature=%s", sig);
+	add_signed_names(v, r->nheaders, out);
+	sign(r, c, v, sig);
+	str_addz(out, ", Signature=");
+	str_addz(out, sig);
+	pairs_free(v, r->nheaders);
 }
 
 void

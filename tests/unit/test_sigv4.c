@@ -137,11 +137,35 @@ test_botocore(void **state)
 	}
 }
 
+/* The key of a day is kept: any other secret, region or day must not meet it. */
+static void
+test_keys_do_not_mix(void **state)
+{
+	static const struct sigv4_creds creds[] = {{"A", "secret", "auto"}, {"A", "secreta", "uto"}, {"A", "secret", "auto1"},
+	    {"A", "", "auto"}};
+	static const char *const days[] = {"20261123T010203Z", "20261124T010203Z"};
+	const struct sigv4_header host = {"host", "h"};
+	char first[8][65], again[65];
+
+	(void)state;
+	for (int round = 0; round < 2; round++)
+		for (size_t i = 0; i < 8; i++) {
+			struct sigv4_request r = {"GET", "/", NULL, &host, 1, "P", days[i / 4]};
+
+			sigv4_signature(&r, &creds[i % 4], round == 0 ? first[i] : again);
+			if (round == 1)
+				assert_string_equal(again, first[i]);
+			for (size_t k = 0; round == 0 && k < i; k++)
+				assert_string_not_equal(first[k], first[i]);
+		}
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_aws_examples), cmocka_unit_test(test_presign),
-	    cmocka_unit_test(test_canonical_form), cmocka_unit_test(test_botocore)};
+	    cmocka_unit_test(test_canonical_form), cmocka_unit_test(test_botocore),
+	    cmocka_unit_test(test_keys_do_not_mix)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
