@@ -12,7 +12,7 @@
 #include "base/str.h"
 #include "io/http_client.h"
 
-#define HTTP_CLIENT_SPARE 32
+#define HTTP_CLIENT_SPARE 64	/* as many as r2.connections is by default: a new one costs more than all of a small GET */
 
 enum call_state {
 	CALL_QUEUED,		/* not yet given to libcurl */
