@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -159,19 +158,45 @@ stamp(struct accesslog *l, uint64_t us)
 	return l->stamp;
 }
 
+/* "0.000123" */
+static void
+add_seconds(struct str *out, uint64_t us)
+{
+	char text[7];
+	uint64_t left = us % 1000000;
+	int i;
+
+	for (i = 6; i > 0; i--, left /= 10)
+		text[i] = (char)('0' + left % 10);
+	text[0] = '.';
+	str_add_u64(out, us / 1000000);
+	str_add(out, text, sizeof text);
+}
+
 void
 accesslog_add(struct accesslog *l, const struct request *r, bool ok, uint64_t us)
 {
 	struct str *b = &l->buf;
 
-	str_printf(b, "%s - - [%s] \"", r->peer, stamp(l, r->began_us));
+	str_addz(b, r->peer);
+	str_addz(b, " - - [");
+	str_addz(b, stamp(l, r->began_us));
+	str_addz(b, "] \"");
 	add_line(b, &r->line);
+	str_addz(b, "\" ");
 	/* 499, as nginx: the client went away before there was an answer. */
-	str_printf(b, "\" %d %" PRIu64, r->status == 0 ? 499 : r->status, r->sent);
+	str_add_u64(b, r->status == 0 ? 499 : (uint64_t)r->status);
+	str_addc(b, ' ');
+	str_add_u64(b, r->sent);
 	add_quoted(b, &r->referer);
 	add_quoted(b, &r->agent);
-	str_printf(b, " %s %s%s %" PRIu64 ".%06u\n", phase_row(r->snap->phase)->name, request_source_name(r->source), ok ? "" : "-cut",
-	    us / 1000000, (unsigned)(us % 1000000));
+	str_addc(b, ' ');
+	str_addz(b, phase_row(r->snap->phase)->name);
+	str_addc(b, ' ');
+	str_addz(b, request_source_name(r->source));
+	str_addz(b, ok ? " " : "-cut ");
+	add_seconds(b, us);
+	str_addc(b, '\n');
 	if (b->len >= FLUSH_SIZE)
 		flush(l);
 	else

@@ -222,13 +222,39 @@ decide_range(struct answer *a, const struct answer_conds *c)
 	a->n = 0;
 }
 
+static char *
+put_hex(char *p, uint64_t v)
+{
+	int shift = 60;
+
+	while (shift > 0 && v >> shift == 0)
+		shift -= 4;
+	for (; shift >= 0; shift -= 4)
+		*p++ = "0123456789abcdef"[v >> shift & 15];
+	return p;
+}
+
+/* nginx's form: "mtime-size", in hex. */
+static void
+make_etag(char out[ANSWER_ETAG], int64_t mtime_s, uint64_t size)
+{
+	char *p = out;
+
+	*p++ = '"';
+	p = put_hex(p, (uint64_t)mtime_s);
+	*p++ = '-';
+	p = put_hex(p, size);
+	*p++ = '"';
+	*p = '\0';
+}
+
 void
 answer_decide(struct answer *a, const struct answer_conds *c, bool is_get, uint64_t size, int64_t mtime_s)
 {
 	int status;
 
 	*a = (struct answer){ .status = 200, .n = size, .size = size, .mtime_s = mtime_s };
-	snprintf(a->etag, sizeof a->etag, "\"%" PRIx64 "-%" PRIx64 "\"", (uint64_t)mtime_s, size);
+	make_etag(a->etag, mtime_s, size);
 	if (!c->any)
 		return;
 	status = precondition(c, a);

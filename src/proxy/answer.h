@@ -53,12 +53,13 @@ struct answer_span {
 };
 enum answer_range answer_parse_range(const struct answer_conds *c, struct answer_span *s);
 
+enum { ANSWER_ETAG = 48 };
 struct answer {
 	int status;		/* 200, 206, 304, 412, 416 */
 	uint64_t first, n;	/* the bytes to send; n 0 where there are none */
 	uint64_t size;		/* of the whole */
 	int64_t mtime_s;
-	char etag[48];		/* with quotes */
+	char etag[ANSWER_ETAG];	/* with quotes */
 };
 
 /* Decides. is_get false (HEAD): Range is not looked at. */

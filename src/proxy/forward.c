@@ -5,6 +5,8 @@
 
 #include "base/mem.h"
 
+enum { HEAD_MOST = 500 };	/* bytes of most heads: room that saves growing, no limit */
+
 struct network {
 	int family;		/* AF_UNIX: every Unix socket */
 	uint8_t addr[16];
@@ -174,6 +176,7 @@ forward_request(struct str *out, const struct http1_head *h, const char *peer, b
 	struct str target = STR_INIT;
 	unsigned i;
 
+	(void)str_reserve(out, HEAD_MOST);
 	/* The bytes as they came; of an absolute-form target only what stands behind the authority. */
 	str_add(&target, h->path.p, h->path.n);
 	if (h->query.p != NULL) {
@@ -201,6 +204,7 @@ forward_response(struct str *out, const struct http1_head *h, bool trusted)
 	char *reason = mem_strndup(h->reason.p, h->reason.n);
 	unsigned i;
 
+	(void)str_reserve(out, HEAD_MOST);
 	http1_add_status_line(out, h->status, reason);
 	mem_free(reason);
 	for (i = 0; i < h->nh; i++) {

@@ -18,7 +18,8 @@
 
 enum {
 	YOUNG_S = 2,		/* a file this fresh may not be in R2 yet: no violation */
-	RETRIES_MAX = 2		/* the object changed between the look and the read */
+	RETRIES_MAX = 2,	/* the object changed between the look and the read */
+	HEAD_MOST = 400		/* bytes of most heads: room that saves growing, no limit */
 };
 
 static enum request_step ask_disk(struct request *r);
@@ -30,6 +31,7 @@ make_head(struct request *r)
 	const struct conf_prefix *p = r->route.prefix;
 
 	str_clear(&r->read.head);
+	(void)str_reserve(&r->read.head, HEAD_MOST);
 	answer_head(&r->read.answer, mime_type(r->route.key, r->route.klen), p == NULL ? NULL : p->cache_control,
 	    http_server_date(r->sv->http), &r->read.head);
 	r->read.is_ready = true;

@@ -53,6 +53,10 @@ test_etag_is_nginx_form(void **state)
 	(void)state;
 	answer_decide(&a, &c, true, 0x1f, 0x5f3a0b1c);
 	assert_string_equal(a.etag, "\"5f3a0b1c-1f\"");
+	answer_decide(&a, &c, true, 0, 0);
+	assert_string_equal(a.etag, "\"0-0\"");
+	answer_decide(&a, &c, true, UINT64_MAX, -1);
+	assert_string_equal(a.etag, "\"ffffffffffffffff-ffffffffffffffff\"");
 	answer_decide(&a, &c, true, SIZE, MTIME);
 	snprintf(etag, sizeof etag, "%s", a.etag);
 }
