@@ -16,32 +16,31 @@
 #include "io/loop.h"
 #include "sandbox/sandbox.h"
 
-const char *const cmd_sandbox_help[] = {
-	"Runs a strict local stand-in for R2's S3 interface: checks signatures, payload hashes, Content-MD5, conditions and",
-	"part sizes, and answers with R2's own statuses, codes and texts. For demonstrations, tests and benchmarks.",
-	"",
-	"  --listen ADDR        host:port to listen on; port 0: a free one (default 127.0.0.1:9000)",
-	"  --dir DIR            where buckets and objects are kept; made if missing",
-	"  --bucket NAME        a bucket, made if missing; may be repeated",
-	"  --key-id ID          the access key's id",
-	"  --secret-file FILE   file with the secret key",
-	"  --secret-env VAR     ... or the environment variable that holds it",
-	"  --key-rate on|off    one write a second and key, with a small burst, then 429 (default on, as R2)",
-	"  --discard            hash contents and drop them: a sink for benchmarks; nothing survives a restart",
-	"  --faults FILE        rules of what to do wrong, to begin with",
-	"",
-	"Prints \"r2shim sandbox: ready on http://HOST:PORT\" when it listens, and runs until SIGTERM or SIGINT. Buckets are found",
-	"by path (http://HOST:PORT/BUCKET/KEY) or by name (http://BUCKET.localhost:PORT/KEY).",
-	"",
-	"Faults are set while it runs, from this machine, without a signature:",
-	"  curl --data-binary 'put 503 5%' http://127.0.0.1:9000/.sandbox/faults",
-	"A rule a line, OP ACTION [N%] [next N] [key=NAME|key=PREFIX*]. OP: put, get, head, delete, deletes, copy, list, create,",
-	"part, partcopy, complete, abort, parts, uploads, bucket, buckets, read, write or *. ACTION: a status (429, 500, 503 ...),",
-	"down, delay TIME, hold TAG (both also -commit and -answer: before it is applied, before the answer), cut N (bytes of the",
-	"answer), drop N (bytes of the request), lost (applied, not answered). Other lines: release TAG, clear, seed N, reset.",
-	"GET /.sandbox/faults lists the rules, GET /.sandbox/stats counts operations by status, as JSON.",
-	NULL
-};
+const char *const cmd_sandbox_help[] = {"Runs a strict local stand-in for R2's S3 interface: checks signatures, "
+					"payload hashes, Content-MD5, conditions and",
+    "part sizes, and answers with R2's own statuses, codes and texts. For demonstrations, tests and benchmarks.", "",
+    "  --listen ADDR        host:port to listen on; port 0: a free one (default 127.0.0.1:9000)",
+    "  --dir DIR            where buckets and objects are kept; made if missing",
+    "  --bucket NAME        a bucket, made if missing; may be repeated", "  --key-id ID          the access key's id",
+    "  --secret-file FILE   file with the secret key",
+    "  --secret-env VAR     ... or the environment variable that holds it",
+    "  --key-rate on|off    one write a second and key, with a small burst, then 429 (default on, as R2)",
+    "  --discard            hash contents and drop them: a sink for benchmarks; nothing survives a restart",
+    "  --faults FILE        rules of what to do wrong, to begin with", "",
+    "Prints \"r2shim sandbox: ready on http://HOST:PORT\" when it listens, and runs until SIGTERM or SIGINT. Buckets "
+    "are found",
+    "by path (http://HOST:PORT/BUCKET/KEY) or by name (http://BUCKET.localhost:PORT/KEY).", "",
+    "Faults are set while it runs, from this machine, without a signature:",
+    "  curl --data-binary 'put 503 5%' http://127.0.0.1:9000/.sandbox/faults",
+    "A rule a line, OP ACTION [N%] [next N] [key=NAME|key=PREFIX*]. OP: put, get, head, delete, deletes, copy, list, "
+    "create,",
+    "part, partcopy, complete, abort, parts, uploads, bucket, buckets, read, write or *. ACTION: a status (429, 500, "
+    "503 ...),",
+    "down, delay TIME, hold TAG (both also -commit and -answer: before it is applied, before the answer), cut N (bytes "
+    "of the",
+    "answer), drop N (bytes of the request), lost (applied, not answered). Other lines: release TAG, clear, seed N, "
+    "reset.",
+    "GET /.sandbox/faults lists the rules, GET /.sandbox/stats counts operations by status, as JSON.", NULL};
 
 struct args {
 	struct sandbox_opts o;
@@ -50,21 +49,23 @@ struct args {
 	struct str secret, faults;
 };
 
-enum { OPT_LISTEN = 1, OPT_DIR, OPT_BUCKET, OPT_KEY_ID, OPT_SECRET_FILE, OPT_SECRET_ENV, OPT_KEY_RATE, OPT_DISCARD,
-	OPT_FAULTS };
-
-static const struct option options[] = {
-	{"listen", required_argument, NULL, OPT_LISTEN},
-	{"dir", required_argument, NULL, OPT_DIR},
-	{"bucket", required_argument, NULL, OPT_BUCKET},
-	{"key-id", required_argument, NULL, OPT_KEY_ID},
-	{"secret-file", required_argument, NULL, OPT_SECRET_FILE},
-	{"secret-env", required_argument, NULL, OPT_SECRET_ENV},
-	{"key-rate", required_argument, NULL, OPT_KEY_RATE},
-	{"discard", no_argument, NULL, OPT_DISCARD},
-	{"faults", required_argument, NULL, OPT_FAULTS},
-	{NULL, 0, NULL, 0}
+enum {
+	OPT_LISTEN = 1,
+	OPT_DIR,
+	OPT_BUCKET,
+	OPT_KEY_ID,
+	OPT_SECRET_FILE,
+	OPT_SECRET_ENV,
+	OPT_KEY_RATE,
+	OPT_DISCARD,
+	OPT_FAULTS
 };
+
+static const struct option options[] = {{"listen", required_argument, NULL, OPT_LISTEN},
+    {"dir", required_argument, NULL, OPT_DIR}, {"bucket", required_argument, NULL, OPT_BUCKET},
+    {"key-id", required_argument, NULL, OPT_KEY_ID}, {"secret-file", required_argument, NULL, OPT_SECRET_FILE},
+    {"secret-env", required_argument, NULL, OPT_SECRET_ENV}, {"key-rate", required_argument, NULL, OPT_KEY_RATE},
+    {"discard", no_argument, NULL, OPT_DISCARD}, {"faults", required_argument, NULL, OPT_FAULTS}, {NULL, 0, NULL, 0}};
 
 static bool
 complain(const char *what, const char *name)
@@ -107,7 +108,7 @@ take_option(struct args *a, int opt, const char *value)
 		a->faults_file = value;
 		return true;
 	default:
-		return false;	/* getopt has said why */
+		return false; /* getopt has said why */
 	}
 }
 
@@ -187,8 +188,8 @@ announce(const struct sandbox *sb, const char *listen)
 	if (strncmp(listen, "unix:", 5) == 0)
 		printf("r2shim sandbox: ready on %s\n", listen);
 	else
-		printf("r2shim sandbox: ready on http://%.*s:%u\n", (int)(colon == NULL ? (ptrdiff_t)strlen(listen) : colon - listen),
-		    listen, sandbox_port(sb));
+		printf("r2shim sandbox: ready on http://%.*s:%u\n",
+		    (int)(colon == NULL ? (ptrdiff_t)strlen(listen) : colon - listen), listen, sandbox_port(sb));
 	fflush(stdout);
 }
 

@@ -32,16 +32,16 @@ static void
 print_help(FILE *f)
 {
 	fprintf(f, "usage: r2shim COMMAND [arguments]\n"
-	    "       r2shim COMMAND --help | --help | --version\n"
-	    "\n"
-	    "Moves a running site's media from disk to Cloudflare R2.\n"
-	    "\n"
-	    "commands:\n");
+		   "       r2shim COMMAND --help | --help | --version\n"
+		   "\n"
+		   "Moves a running site's media from disk to Cloudflare R2.\n"
+		   "\n"
+		   "commands:\n");
 	for (unsigned i = 0; i < cmd_count; i++)
 		fprintf(f, "  %-10s %s\n", cmd_table[i].name, cmd_table[i].summary);
 	fprintf(f, "\n"
-	    "exit codes: 0 done and clean, 1 something is wrong, 2 wrong command line, 3 wrong configuration,\n"
-	    "4 refused by a gate or a state, 5 Redis, R2 or the proxy cannot be reached\n");
+		   "exit codes: 0 done and clean, 1 something is wrong, 2 wrong command line, 3 wrong configuration,\n"
+		   "4 refused by a gate or a state, 5 Redis, R2 or the proxy cannot be reached\n");
 }
 
 static void

@@ -14,14 +14,14 @@
 #include "sandbox/xml.h"
 
 #define ALGORITHM "AWS4-HMAC-SHA256"
-#define UNSIGNED "UNSIGNED-PAYLOAD"
+#define UNSIGNED  "UNSIGNED-PAYLOAD"
 enum { SKEW_S = 15 * 60, EXPIRES_MAX_S = 604800 };
 
 /* What both kinds of signature come down to. */
 struct claim {
-	const char *date;		/* YYYYMMDDTHHMMSSZ */
+	const char *date; /* YYYYMMDDTHHMMSSZ */
 	char *credential, *signed_headers, *signature;
-	char *key_id, *scope_date, *region, *service, *terminator;	/* within credential */
+	char *key_id, *scope_date, *region, *service, *terminator; /* within credential */
 	const char *payload;
 	bool presigned;
 };
@@ -94,8 +94,8 @@ check_scope(struct claim *c, const struct auth_keys *k, struct auth_verdict *v)
 	if (!split_credential(c, v))
 		return false;
 	if (strncmp(c->date, c->scope_date, strlen(c->scope_date)) != 0)
-		return refuse(v, S3_INVALID_ARGUMENT, "Credential signed date %s does not match %.8s from 'x-amz-date' header",
-		    c->scope_date, c->date);
+		return refuse(v, S3_INVALID_ARGUMENT,
+		    "Credential signed date %s does not match %.8s from 'x-amz-date' header", c->scope_date, c->date);
 	if (strcmp(c->key_id, k->key_id) != 0)
 		return refuse(v, S3_UNAUTHORIZED, NULL);
 	return true;
@@ -226,7 +226,8 @@ check_payload(const char *payload, struct auth_verdict *v)
 		v->literal_hash = true;
 		return true;
 	}
-	return refuse(v, S3_INVALID_ARGUMENT, "x-amz-content-sha256 must be UNSIGNED-PAYLOAD or the SHA-256 of the payload");
+	return refuse(
+	    v, S3_INVALID_ARGUMENT, "x-amz-content-sha256 must be UNSIGNED-PAYLOAD or the SHA-256 of the payload");
 }
 
 static bool
@@ -246,7 +247,8 @@ check_header(const struct auth_request *a, const struct auth_keys *k, struct cla
 	if (c->date == NULL)
 		return refuse(v, S3_INVALID_ARGUMENT, "No date provided in x-amz-date nor date header");
 	if (!clock_parse_amz_date(c->date, strlen(c->date), &at))
-		return refuse(v, S3_INVALID_ARGUMENT, "Date provided in %s (%s) didn't parse successfully", source, c->date);
+		return refuse(
+		    v, S3_INVALID_ARGUMENT, "Date provided in %s (%s) didn't parse successfully", source, c->date);
 	if (at - a->now_s > SKEW_S || a->now_s - at > SKEW_S)
 		return refuse(v, S3_TIME_SKEWED, NULL);
 	parse_authorization(headers_get(a->headers, "authorization"), c);
@@ -258,8 +260,8 @@ check_header(const struct auth_request *a, const struct auth_keys *k, struct cla
 static bool
 missing_params(const struct query *q, struct auth_verdict *v)
 {
-	static const char *const need[] = {"X-Amz-Algorithm", "X-Amz-Signature", "X-Amz-Date", "X-Amz-SignedHeaders",
-		"X-Amz-Expires"};
+	static const char *const need[] = {
+	    "X-Amz-Algorithm", "X-Amz-Signature", "X-Amz-Date", "X-Amz-SignedHeaders", "X-Amz-Expires"};
 	struct str names = STR_INIT;
 	unsigned n = 0;
 
@@ -267,7 +269,8 @@ missing_params(const struct query *q, struct auth_verdict *v)
 		if (!query_has(q, need[i]))
 			str_printf(&names, "%s%s", n++ == 0 ? "" : ",  ", need[i]);
 	if (n > 0)
-		refuse(v, S3_INVALID_ARGUMENT, "Required search parameter%s %s missing", n == 1 ? "" : "s", str_z(&names));
+		refuse(
+		    v, S3_INVALID_ARGUMENT, "Required search parameter%s %s missing", n == 1 ? "" : "s", str_z(&names));
 	str_fini(&names);
 	return n > 0;
 }
@@ -281,8 +284,10 @@ check_expires(const char *text, int64_t at, int64_t now, struct auth_verdict *v)
 	if (*text == '\0' || *end != '\0' || expires != expires)
 		return refuse(v, S3_INVALID_ARGUMENT, "X-Amz-Expires should be a number");
 	if (expires > EXPIRES_MAX_S)
-		return refuse(v, S3_INVALID_ARGUMENT, "X-Amz-Expires must be less than a week (in seconds); that is, the given "
-		    "X-Amz-Expires must be less than %d seconds", EXPIRES_MAX_S);
+		return refuse(v, S3_INVALID_ARGUMENT,
+		    "X-Amz-Expires must be less than a week (in seconds); that is, the given "
+		    "X-Amz-Expires must be less than %d seconds",
+		    EXPIRES_MAX_S);
 	if (expires < 1 || (double)now > (double)at + expires)
 		return refuse(v, S3_EXPIRED, NULL);
 	return true;
@@ -302,12 +307,13 @@ check_presigned(const struct auth_request *a, const struct auth_keys *k, struct 
 	c->payload = UNSIGNED;
 	c->date = query_get(q, "X-Amz-Date");
 	if (!clock_parse_amz_date(c->date, strlen(c->date), &at))
-		return refuse(v, S3_INVALID_ARGUMENT, "Date provided in X-Amz-Date (%s) didn't parse successfully", c->date);
+		return refuse(
+		    v, S3_INVALID_ARGUMENT, "Date provided in X-Amz-Date (%s) didn't parse successfully", c->date);
 	c->credential = mem_strdup(query_get(q, "X-Amz-Credential"));
 	c->signed_headers = mem_strdup(query_get(q, "X-Amz-SignedHeaders"));
 	c->signature = mem_strdup(query_get(q, "X-Amz-Signature"));
 	return check_scope(c, k, v) && check_expires(query_get(q, "X-Amz-Expires"), at, a->now_s, v) &&
-	    check_signature(a, c, k, v);
+	       check_signature(a, c, k, v);
 }
 
 bool

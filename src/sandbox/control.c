@@ -74,8 +74,9 @@ buckets(const struct sandbox *sb)
 			bytes += ((struct object *)(void *)n)->size;
 		for (struct list *u = b->uploads.next; u != &b->uploads; u = u->next)
 			uploads++;
-		json_object_set_new(all, b->name, json_pack("{s:I, s:I, s:I}", "objects", (json_int_t)keyidx_count(b->keys),
-		    "bytes", (json_int_t)bytes, "uploads", (json_int_t)uploads));
+		json_object_set_new(all, b->name,
+		    json_pack("{s:I, s:I, s:I}", "objects", (json_int_t)keyidx_count(b->keys), "bytes",
+			(json_int_t)bytes, "uploads", (json_int_t)uploads));
 	}
 	return all;
 }
@@ -103,9 +104,10 @@ held(const struct sandbox *sb)
 static void
 reply_stats(struct sandbox *sb, struct http_conn *c)
 {
-	json_t *o = json_pack("{s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I}", "operations", operations(sb), "buckets", buckets(sb),
-	    "held", held(sb), "connections", (json_int_t)http_server_conns(sb->server), "bytes_in", (json_int_t)sb->bytes_in,
-	    "bytes_out", (json_int_t)sb->bytes_out, "faults", (json_int_t)sb->faulted, "cut", (json_int_t)sb->cut);
+	json_t *o = json_pack("{s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I}", "operations", operations(sb), "buckets",
+	    buckets(sb), "held", held(sb), "connections", (json_int_t)http_server_conns(sb->server), "bytes_in",
+	    (json_int_t)sb->bytes_in, "bytes_out", (json_int_t)sb->bytes_out, "faults", (json_int_t)sb->faulted, "cut",
+	    (json_int_t)sb->cut);
 	char *text = json_dumps(o, JSON_INDENT(2) | JSON_SORT_KEYS);
 
 	ASSERT(text != NULL);
@@ -136,7 +138,7 @@ control_request(struct sandbox *sb, struct http_conn *c, const struct http1_head
 		faults_print(sb->faults, &rules);
 		reply_text(c, 200, str_z(&rules));
 	} else if (str_slice_eq(head->method.p, head->method.n, "POST") &&
-	    str_slice_eq(head->path.p, head->path.n, CONTROL_PREFIX "faults")) {
+		   str_slice_eq(head->path.p, head->path.n, CONTROL_PREFIX "faults")) {
 		q->reading = true;
 		http_conn_read_body(c);
 	} else

@@ -54,7 +54,7 @@ disk_bucket_name_ok(const char *name)
 	size_t n = strlen(name);
 
 	return n >= 3 && n <= 63 && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == n && name[0] != '-' &&
-	    name[n - 1] != '-';
+	       name[n - 1] != '-';
 }
 
 struct bucket *
@@ -114,7 +114,8 @@ load_bucket(struct disk *d, const char *name, struct errbuf *eb)
 		mem_free(path);
 	}
 	if (e == ERR_OK)
-		b->created_ms = stat(b->dir, &st) == 0 ? (uint64_t)clock_timespec_ns(&st.st_mtim) / 1000000 : clock_real_ms();
+		b->created_ms =
+		    stat(b->dir, &st) == 0 ? (uint64_t)clock_timespec_ns(&st.st_mtim) / 1000000 : clock_real_ms();
 	if (e == ERR_OK)
 		e = objects_load(b, eb);
 	if (e == ERR_OK)

@@ -12,18 +12,18 @@ enum action { ACT_STATUS, ACT_DELAY, ACT_HOLD, ACT_CUT, ACT_DROP, ACT_LOST };
 
 struct rule {
 	struct list node;
-	char *line, *word, *tag, *key;	/* key: exact, or a prefix */
+	char *line, *word, *tag, *key; /* key: exact, or a prefix */
 	bool key_prefix;
 	enum action action;
 	enum fault_stage stage;
-	uint64_t n;			/* status, ms or bytes */
-	unsigned percent;		/* 100: always */
-	uint64_t left, hits;		/* left: of "next"; UINT64_MAX: no end */
+	uint64_t n;          /* status, ms or bytes */
+	unsigned percent;    /* 100: always */
+	uint64_t left, hits; /* left: of "next"; UINT64_MAX: no end */
 };
 
 struct faults {
 	struct list rules;
-	struct list released;		/* of struct tag */
+	struct list released; /* of struct tag */
 	unsigned count;
 	uint64_t seed;
 };
@@ -38,9 +38,15 @@ static const struct {
 	enum action action;
 	enum fault_stage stage;
 } actions[] = {
-	{"delay", ACT_DELAY, FAULT_START}, {"delay-commit", ACT_DELAY, FAULT_COMMIT}, {"delay-answer", ACT_DELAY, FAULT_ANSWER},
-	{"hold", ACT_HOLD, FAULT_START}, {"hold-commit", ACT_HOLD, FAULT_COMMIT}, {"hold-answer", ACT_HOLD, FAULT_ANSWER},
-	{"cut", ACT_CUT, FAULT_ANSWER}, {"drop", ACT_DROP, FAULT_START}, {"lost", ACT_LOST, FAULT_ANSWER},
+    {"delay", ACT_DELAY, FAULT_START},
+    {"delay-commit", ACT_DELAY, FAULT_COMMIT},
+    {"delay-answer", ACT_DELAY, FAULT_ANSWER},
+    {"hold", ACT_HOLD, FAULT_START},
+    {"hold-commit", ACT_HOLD, FAULT_COMMIT},
+    {"hold-answer", ACT_HOLD, FAULT_ANSWER},
+    {"cut", ACT_CUT, FAULT_ANSWER},
+    {"drop", ACT_DROP, FAULT_START},
+    {"lost", ACT_LOST, FAULT_ANSWER},
 };
 
 static const char *const op_words[S3_OP_COUNT] = {
@@ -52,7 +58,8 @@ static const char *const op_words[S3_OP_COUNT] = {
 static bool
 is_write(const char *word)
 {
-	static const char *const writes[] = {"put", "copy", "delete", "deletes", "create", "part", "partcopy", "complete", "abort"};
+	static const char *const writes[] = {
+	    "put", "copy", "delete", "deletes", "create", "part", "partcopy", "complete", "abort"};
 
 	for (size_t i = 0; i < sizeof(writes) / sizeof(writes[0]); i++)
 		if (strcmp(word, writes[i]) == 0)
@@ -140,12 +147,13 @@ faults_held(const struct faults *f, const char *tag)
 			return false;
 	}
 	for (it = f->rules.next; it != &f->rules; it = it->next) {
-		const struct rule *r = (const struct rule *)(const void *)((const char *)it - offsetof(struct rule, node));
+		const struct rule *r =
+		    (const struct rule *)(const void *)((const char *)it - offsetof(struct rule, node));
 
 		if (r->tag != NULL && strcmp(r->tag, tag) == 0)
 			return true;
 	}
-	return false;	/* its rule was cleared */
+	return false; /* its rule was cleared */
 }
 
 struct faults *
@@ -449,7 +457,8 @@ void
 faults_print(const struct faults *f, struct str *out)
 {
 	for (const struct list *it = f->rules.next; it != &f->rules; it = it->next) {
-		const struct rule *r = (const struct rule *)(const void *)((const char *)it - offsetof(struct rule, node));
+		const struct rule *r =
+		    (const struct rule *)(const void *)((const char *)it - offsetof(struct rule, node));
 
 		str_printf(out, "%s\t# %llu hits\n", r->line, (unsigned long long)r->hits);
 	}

@@ -13,7 +13,7 @@ struct chunk {
 };
 
 struct keyidx {
-	struct chunk **chunks;	/* none of them empty */
+	struct chunk **chunks; /* none of them empty */
 	size_t n, cap, count;
 };
 

@@ -9,7 +9,7 @@ enum { SLOTS = 16384, PER_WRITE_MS = 1000 };
 
 struct slot {
 	uint64_t id, since_ms;
-	uint64_t credit_ms;	/* a write costs PER_WRITE_MS of it */
+	uint64_t credit_ms; /* a write costs PER_WRITE_MS of it */
 };
 
 struct keyrate {

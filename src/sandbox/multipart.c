@@ -152,8 +152,8 @@ parse_state(struct upload *u, char *text)
 {
 	char *id, *key, *time, *class;
 	struct str name = STR_INIT;
-	bool ok = next_line(&text, &id) && next_line(&text, &key) && next_line(&text, &time) && next_line(&text, &class) &&
-	    str_to_u64(time, strlen(time), &u->initiated_ms);
+	bool ok = next_line(&text, &id) && next_line(&text, &key) && next_line(&text, &time) &&
+		  next_line(&text, &class) && str_to_u64(time, strlen(time), &u->initiated_ms);
 
 	for (const char *p = ok ? key : ""; ok && *p != '\0'; p++) {
 		uint8_t c = (uint8_t)*p;
@@ -203,7 +203,8 @@ load_parts(struct upload *u)
 		size_t n;
 
 		if (strlen(e->d_name) != 6 + 32 || e->d_name[5] != '-' || !str_to_u64(e->d_name, 5, &number) ||
-		    !str_unhex(e->d_name + 6, 32, p.md5, sizeof(p.md5), &n) || fstatat(dirfd(d), e->d_name, &st, 0) != 0)
+		    !str_unhex(e->d_name + 6, 32, p.md5, sizeof(p.md5), &n) ||
+		    fstatat(dirfd(d), e->d_name, &st, 0) != 0)
 			continue;
 		p.number = (unsigned)number;
 		p.size = (uint64_t)st.st_size;
@@ -267,8 +268,8 @@ multipart_unload(struct bucket *b)
 }
 
 enum err
-multipart_create(struct bucket *b, const char *name, size_t nlen, const char *headers, bool infrequent,
-    struct upload **out)
+multipart_create(
+    struct bucket *b, const char *name, size_t nlen, const char *headers, bool infrequent, struct upload **out)
 {
 	struct upload *u = mem_zalloc(sizeof(*u));
 	uint8_t random[ID_BYTES], hash[DIGEST_SHA256_LEN];

@@ -88,8 +88,9 @@ read_record(int fd, struct str *out)
 	    pread(fd, tail, TAIL_LEN, st.st_size - TAIL_LEN) != TAIL_LEN)
 		return false;
 	tail[TAIL_LEN] = '\0';
-	if (memcmp(tail, TAIL_MARK, sizeof(TAIL_MARK) - 1) != 0 || sscanf(tail + sizeof(TAIL_MARK) - 1, "%8x", &len) != 1 ||
-	    len > RECORD_MAX || (off_t)len > st.st_size - TAIL_LEN)
+	if (memcmp(tail, TAIL_MARK, sizeof(TAIL_MARK) - 1) != 0 ||
+	    sscanf(tail + sizeof(TAIL_MARK) - 1, "%8x", &len) != 1 || len > RECORD_MAX ||
+	    (off_t)len > st.st_size - TAIL_LEN)
 		return false;
 	if (pread(fd, str_reserve(out, len), len, st.st_size - TAIL_LEN - (off_t)len) != (ssize_t)len)
 		return false;
@@ -153,9 +154,8 @@ parse_record(const struct str *rec)
 	bool ok;
 
 	ok = record_field(rec, "key", &p, &n) && decode_key(p, n, &name) && utf8_add_nfc(&nfc, name.p, name.len) &&
-	    record_field(rec, "size", &p, &n) && str_to_u64(p, n, &o->size) &&
-	    record_field(rec, "modified", &p, &n) && str_to_u64(p, n, &o->modified_ms) &&
-	    record_field(rec, "etag", &p, &n) && n < sizeof(o->etag);
+	     record_field(rec, "size", &p, &n) && str_to_u64(p, n, &o->size) && record_field(rec, "modified", &p, &n) &&
+	     str_to_u64(p, n, &o->modified_ms) && record_field(rec, "etag", &p, &n) && n < sizeof(o->etag);
 	if (ok) {
 		memcpy(o->etag, p, n);
 		o->infrequent = record_field(rec, "class", &p, &n) && str_slice_eq(p, n, "STANDARD_IA");

@@ -22,28 +22,28 @@ static const struct {
 	void (*commit)(struct s3_req *r);
 } ops[S3_OP_COUNT] = {
 #define OP(id, kind, begin, commit) [S3_OP_##id] = {BODY_##kind, begin, commit}
-	OP(GET_OBJECT, NONE, NULL, s3_get_commit),
-	OP(HEAD_OBJECT, NONE, NULL, s3_get_commit),
-	OP(PUT_OBJECT, STREAM, s3_put_begin, s3_put_commit),
-	OP(COPY_OBJECT, NONE, s3_copy_begin, s3_copy_commit),
-	OP(DELETE_OBJECT, NONE, NULL, s3_delete_commit),
-	OP(DELETE_OBJECTS, SMALL, s3_content_md5, s3_deletes_commit),
-	OP(CREATE_UPLOAD, NONE, s3_create_begin, s3_create_commit),
-	OP(UPLOAD_PART, STREAM, s3_part_begin, s3_part_commit),
-	OP(UPLOAD_PART_COPY, NONE, NULL, s3_part_copy_commit),
-	OP(COMPLETE_UPLOAD, SMALL, NULL, s3_complete_commit),
-	OP(ABORT_UPLOAD, NONE, NULL, s3_abort_commit),
-	OP(LIST_PARTS, NONE, NULL, s3_parts_commit),
-	OP(LIST_UPLOADS, NONE, NULL, s3_uploads_commit),
-	OP(LIST_OBJECTS, NONE, NULL, s3_list_commit),
-	OP(LIST_OBJECTS_V2, NONE, NULL, s3_list_commit),
-	OP(LIST_BUCKETS, NONE, NULL, s3_buckets_commit),
-	OP(HEAD_BUCKET, NONE, NULL, s3_head_bucket_commit),
-	OP(CREATE_BUCKET, NONE, NULL, s3_create_bucket_commit),
-	OP(DELETE_BUCKET, NONE, NULL, s3_delete_bucket_commit),
-	OP(BUCKET_INFO, NONE, NULL, s3_bucket_info_commit),
-	OP(BUCKET_POST, NONE, NULL, s3_bucket_post_commit),
-	OP(UNSUPPORTED, NONE, NULL, NULL),
+    OP(GET_OBJECT, NONE, NULL, s3_get_commit),
+    OP(HEAD_OBJECT, NONE, NULL, s3_get_commit),
+    OP(PUT_OBJECT, STREAM, s3_put_begin, s3_put_commit),
+    OP(COPY_OBJECT, NONE, s3_copy_begin, s3_copy_commit),
+    OP(DELETE_OBJECT, NONE, NULL, s3_delete_commit),
+    OP(DELETE_OBJECTS, SMALL, s3_content_md5, s3_deletes_commit),
+    OP(CREATE_UPLOAD, NONE, s3_create_begin, s3_create_commit),
+    OP(UPLOAD_PART, STREAM, s3_part_begin, s3_part_commit),
+    OP(UPLOAD_PART_COPY, NONE, NULL, s3_part_copy_commit),
+    OP(COMPLETE_UPLOAD, SMALL, NULL, s3_complete_commit),
+    OP(ABORT_UPLOAD, NONE, NULL, s3_abort_commit),
+    OP(LIST_PARTS, NONE, NULL, s3_parts_commit),
+    OP(LIST_UPLOADS, NONE, NULL, s3_uploads_commit),
+    OP(LIST_OBJECTS, NONE, NULL, s3_list_commit),
+    OP(LIST_OBJECTS_V2, NONE, NULL, s3_list_commit),
+    OP(LIST_BUCKETS, NONE, NULL, s3_buckets_commit),
+    OP(HEAD_BUCKET, NONE, NULL, s3_head_bucket_commit),
+    OP(CREATE_BUCKET, NONE, NULL, s3_create_bucket_commit),
+    OP(DELETE_BUCKET, NONE, NULL, s3_delete_bucket_commit),
+    OP(BUCKET_INFO, NONE, NULL, s3_bucket_info_commit),
+    OP(BUCKET_POST, NONE, NULL, s3_bucket_post_commit),
+    OP(UNSUPPORTED, NONE, NULL, NULL),
 #undef OP
 };
 
@@ -84,8 +84,7 @@ s3_bucket(struct s3_req *r)
 bool
 s3_take_rate(struct s3_req *r)
 {
-	if (r->sb->rate == NULL ||
-	    keyrate_take(r->sb->rate, r->bucket_name, r->nfc.p, r->nfc.len, clock_mono_ms()))
+	if (r->sb->rate == NULL || keyrate_take(r->sb->rate, r->bucket_name, r->nfc.p, r->nfc.len, clock_mono_ms()))
 		return true;
 	s3_reply_error(r, S3_WRITE_RATE);
 	return false;
@@ -95,7 +94,7 @@ struct cond
 s3_cond(const struct s3_req *r)
 {
 	return (struct cond){s3_header(r, "if-match"), s3_header(r, "if-none-match"), s3_header(r, "if-modified-since"),
-		s3_header(r, "if-unmodified-since")};
+	    s3_header(r, "if-unmodified-since")};
 }
 
 /* ---- answers ---- */
@@ -272,7 +271,8 @@ admit(struct s3_req *r)
 	}
 	if (r->op == S3_OP_BUCKET_POST && !auth_present(&a)) {
 		/* A browser's form; the doubled words are R2's. */
-		s3_reply_errorf(r, S3_NOT_IMPLEMENTED, "Presigned post requests are not yet implemented not implemented");
+		s3_reply_errorf(
+		    r, S3_NOT_IMPLEMENTED, "Presigned post requests are not yet implemented not implemented");
 		return false;
 	}
 	auth_check(&a, &k, &r->verdict);
@@ -283,7 +283,8 @@ admit(struct s3_req *r)
 	}
 	if (r->op != S3_OP_LIST_BUCKETS && r->op != S3_OP_CREATE_BUCKET && r->route_error != S3_NO_ROUTE) {
 		if (r->op == S3_OP_PUT_OBJECT && disk_bucket_name_ok(r->bucket_name) &&
-		    disk_bucket(r->sb->disk, r->bucket_name) == NULL && s3_header(r, "cf-create-bucket-if-missing") != NULL &&
+		    disk_bucket(r->sb->disk, r->bucket_name) == NULL &&
+		    s3_header(r, "cf-create-bucket-if-missing") != NULL &&
 		    strcmp(s3_header(r, "cf-create-bucket-if-missing"), "true") == 0 &&
 		    disk_create_bucket(r->sb->disk, r->bucket_name, NULL) != ERR_OK) {
 			s3_reply_error(r, S3_INTERNAL);
@@ -352,8 +353,10 @@ check_body(struct s3_req *r)
 		str_add_hex(&hex, r->want_md5, sizeof(r->want_md5));
 		str_addz(&hex, "\nActual MD5 was: ");
 		str_add_hex(&hex, r->md5, sizeof(r->md5));
-		s3_reply_errorf(r, S3_BAD_DIGEST, "The MD5 checksum you specified did not match what we received.\n"
-		    "You provided a MD5 checksum with value: %s", str_z(&hex));
+		s3_reply_errorf(r, S3_BAD_DIGEST,
+		    "The MD5 checksum you specified did not match what we received.\n"
+		    "You provided a MD5 checksum with value: %s",
+		    str_z(&hex));
 		str_fini(&hex);
 		return false;
 	}
@@ -524,9 +527,9 @@ on_done(struct http_conn *c, bool ok, enum http_close why)
 }
 
 const struct http_server_cb s3_callbacks = {
-	.on_request = on_request,
-	.on_body = on_body,
-	.on_body_end = on_body_end,
-	.on_body_cut = on_body_cut,
-	.on_done = on_done,
+    .on_request = on_request,
+    .on_body = on_body,
+    .on_body_end = on_body_end,
+    .on_body_cut = on_body_cut,
+    .on_done = on_done,
 };

@@ -78,16 +78,18 @@ s3_bucket_info_commit(struct s3_req *r)
 		const char *param, *root, *content;
 		enum s3_error error;
 	} infos[] = {
-		{"location", "LocationConstraint", "auto", S3_OK},
-		{"encryption", "ServerSideEncryptionConfiguration", "<Rule><ApplyServerSideEncryptionByDefault>"
-		    "<SSEAlgorithm>AES256</SSEAlgorithm></ApplyServerSideEncryptionByDefault>"
-		    "<BucketKeyEnabled>true</BucketKeyEnabled></Rule>", S3_OK},
-		{"versioning", "VersioningConfiguration", "", S3_OK},
-		{"tagging", NULL, NULL, S3_NO_TAGS},
-		{"object-lock", NULL, NULL, S3_NO_LOCK},
-		{"replication", NULL, NULL, S3_NO_REPLICATION},
-		{"cors", NULL, NULL, S3_NO_CORS},
-		{"lifecycle", NULL, NULL, S3_NO_LIFECYCLE},
+	    {"location", "LocationConstraint", "auto", S3_OK},
+	    {"encryption", "ServerSideEncryptionConfiguration",
+		"<Rule><ApplyServerSideEncryptionByDefault>"
+		"<SSEAlgorithm>AES256</SSEAlgorithm></ApplyServerSideEncryptionByDefault>"
+		"<BucketKeyEnabled>true</BucketKeyEnabled></Rule>",
+		S3_OK},
+	    {"versioning", "VersioningConfiguration", "", S3_OK},
+	    {"tagging", NULL, NULL, S3_NO_TAGS},
+	    {"object-lock", NULL, NULL, S3_NO_LOCK},
+	    {"replication", NULL, NULL, S3_NO_REPLICATION},
+	    {"cors", NULL, NULL, S3_NO_CORS},
+	    {"lifecycle", NULL, NULL, S3_NO_LIFECYCLE},
 	};
 
 	for (size_t i = 0; i < sizeof(infos) / sizeof(infos[0]); i++) {
@@ -102,7 +104,8 @@ s3_bucket_info_commit(struct s3_req *r)
 
 			if (strcmp(name, "location") == 0 || query_ignored(name))
 				continue;
-			s3_reply_errorf(r, S3_INVALID_ARGUMENT, "Search param %s is unsupported for bucket location", name);
+			s3_reply_errorf(
+			    r, S3_INVALID_ARGUMENT, "Search param %s is unsupported for bucket location", name);
 			return;
 		}
 		xml_root(&r->body, infos[i].root);

@@ -156,7 +156,8 @@ has_line(const struct str *lines, const char *name, size_t n)
 	return false;
 }
 
-/* COPY: the source's lines. REPLACE: the request's. MERGE: the request's, and those of the source that they do not name. */
+/* COPY: the source's lines. REPLACE: the request's. MERGE: the request's, and those of the source that they do not
+ * name. */
 static void
 merge_stored(struct s3_req *r, const struct str *source)
 {
@@ -169,7 +170,7 @@ merge_stored(struct s3_req *r, const struct str *source)
 		str_add(&r->stored, str_z(source), source->len);
 		return;
 	}
-	if (s3_header(r, "content-type") == NULL)	/* the default line stands first, and must not win */
+	if (s3_header(r, "content-type") == NULL) /* the default line stands first, and must not win */
 		str_drop(&r->stored, strcspn(str_z(&r->stored), "\n") + 1);
 	for (const char *p = str_z(source); *p != '\0';) {
 		size_t len = strcspn(p, "\n");
@@ -185,8 +186,9 @@ static void
 copy_done(struct s3_req *r)
 {
 	struct bucket *b = s3_bucket(r);
-	struct cond c = {s3_header(r, "cf-copy-destination-if-match"), s3_header(r, "cf-copy-destination-if-none-match"),
-		s3_header(r, "cf-copy-destination-if-modified-since"), s3_header(r, "cf-copy-destination-if-unmodified-since")};
+	struct cond c = {s3_header(r, "cf-copy-destination-if-match"),
+	    s3_header(r, "cf-copy-destination-if-none-match"), s3_header(r, "cf-copy-destination-if-modified-since"),
+	    s3_header(r, "cf-copy-destination-if-unmodified-since")};
 	struct object *old, *o;
 	struct str etag = STR_INIT;
 	char iso[25];
@@ -194,7 +196,8 @@ copy_done(struct s3_req *r)
 	if (b == NULL)
 		return;
 	old = objects_get(b, r->nfc.p, r->nfc.len);
-	if (cond_any(&c) && cond_test(&c, old == NULL ? NULL : old->etag, old == NULL ? 0 : old->modified_ms) != COND_HOLDS) {
+	if (cond_any(&c) &&
+	    cond_test(&c, old == NULL ? NULL : old->etag, old == NULL ? 0 : old->modified_ms) != COND_HOLDS) {
 		s3_reply_error(r, S3_PRECONDITION);
 		return;
 	}
@@ -206,7 +209,8 @@ copy_done(struct s3_req *r)
 	if (objects_put(b, r->writer, &p, &o) == ERR_OK) {
 		clock_iso(o->modified_ms, iso);
 		xml_root(&r->body, "CopyObjectResult");
-		str_printf(&r->body, "<ETag>&quot;%s&quot;</ETag><LastModified>%s</LastModified></CopyObjectResult>", o->etag, iso);
+		str_printf(&r->body, "<ETag>&quot;%s&quot;</ETag><LastModified>%s</LastModified></CopyObjectResult>",
+		    o->etag, iso);
 		s3_reply_xml(r);
 	} else
 		s3_reply_error(r, S3_INTERNAL);
@@ -241,7 +245,7 @@ void
 s3_copy_commit(struct s3_req *r)
 {
 	struct cond c = {s3_header(r, "x-amz-copy-source-if-match"), s3_header(r, "x-amz-copy-source-if-none-match"),
-		s3_header(r, "x-amz-copy-source-if-modified-since"), s3_header(r, "x-amz-copy-source-if-unmodified-since")};
+	    s3_header(r, "x-amz-copy-source-if-modified-since"), s3_header(r, "x-amz-copy-source-if-unmodified-since")};
 	struct str stored = STR_INIT;
 	const struct object *o;
 
@@ -273,7 +277,8 @@ part_copy_done(struct s3_req *r)
 		str_add_hex(&etag, r->md5, sizeof(r->md5));
 		clock_iso(clock_real_ms(), iso);
 		xml_root(&r->body, "CopyPartResult");
-		str_printf(&r->body, "<ETag>&quot;%s&quot;</ETag><LastModified>%s</LastModified></CopyPartResult>", etag.p, iso);
+		str_printf(&r->body, "<ETag>&quot;%s&quot;</ETag><LastModified>%s</LastModified></CopyPartResult>",
+		    etag.p, iso);
 		s3_reply_xml(r);
 	}
 	str_fini(&etag);
@@ -317,7 +322,8 @@ s3_part_copy_commit(struct s3_req *r)
 	const struct object *o;
 
 	if (r->part_number == 0)
-		s3_reply_errorf(r, S3_INVALID_ARGUMENT, "Part number must be an integer between 1 and 10000, inclusive.");
+		s3_reply_errorf(
+		    r, S3_INVALID_ARGUMENT, "Part number must be an integer between 1 and 10000, inclusive.");
 	else if (open_source(r, &none, &o, &stored) && copy_range(r, o->size))
 		s3_copy_start(r, part_copy_done);
 	str_fini(&stored);

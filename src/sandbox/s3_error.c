@@ -9,7 +9,7 @@ static const struct {
 	int status;
 	const char *code, *message;
 } table[S3_ERROR_COUNT] = {
-	{200, "", ""},
+    {200, "", ""},
 #define S3_ERROR(id, status, code, message) {status, code, message},
 #include "sandbox/s3_error.def"
 #undef S3_ERROR

@@ -15,13 +15,13 @@ enum { PAGE = 1000 };
 
 /* What a list request asks for, and the page as it grows. */
 struct listing {
-	const char *prefix, *delimiter, *after, *token;	/* as given, and echoed; token: V2's continuation */
-	struct str from, behind;			/* prefix and after as keys are: in NFC */
+	const char *prefix, *delimiter, *after, *token; /* as given, and echoed; token: V2's continuation */
+	struct str from, behind;                        /* prefix and after as keys are: in NFC */
 	bool v2, encode;
-	double max_keys;	/* as asked for; echoed */
+	double max_keys; /* as asked for; echoed */
 	size_t limit, count, groups;
 	struct str contents, prefixes;
-	struct str last;	/* the last key or group shown */
+	struct str last; /* the last key or group shown */
 	bool last_is_group, truncated;
 };
 
@@ -37,7 +37,8 @@ parse_max_keys(struct s3_req *r, struct listing *l)
 		l->max_keys = strtod(v, &end);
 		while (isspace((unsigned char)*end))
 			end++;
-		if (end == v || *end != '\0' || v[strspn(v, " \t\r\n")] == '\0' || !isfinite(l->max_keys) || l->max_keys < 0) {
+		if (end == v || *end != '\0' || v[strspn(v, " \t\r\n")] == '\0' || !isfinite(l->max_keys) ||
+		    l->max_keys < 0) {
 			s3_reply_error(r, S3_MAX_KEYS);
 			return false;
 		}
@@ -98,9 +99,10 @@ add_object(struct listing *l, const struct object *o)
 	clock_iso(o->modified_ms, iso);
 	xml_open(&l->contents, "Contents");
 	add_encoded(&l->contents, l, "Key", o->name, o->nlen);
-	str_printf(&l->contents, "<Size>%llu</Size><LastModified>%s</LastModified><ETag>&quot;%s&quot;</ETag>"
-	    "<StorageClass>%s</StorageClass></Contents>", (unsigned long long)o->size, iso, o->etag,
-	    o->infrequent ? "STANDARD_IA" : "STANDARD");
+	str_printf(&l->contents,
+	    "<Size>%llu</Size><LastModified>%s</LastModified><ETag>&quot;%s&quot;</ETag>"
+	    "<StorageClass>%s</StorageClass></Contents>",
+	    (unsigned long long)o->size, iso, o->etag, o->infrequent ? "STANDARD_IA" : "STANDARD");
 	l->count++;
 	str_clear(&l->last);
 	str_add(&l->last, o->node.key, o->node.klen);
@@ -141,8 +143,8 @@ decode_token(const char *token, struct str *out)
 {
 	size_t n = strlen(token), got;
 
-	if (n == 0 || n > 2 * S3_KEY_MAX ||
-	    !str_unbase64(token, n, (uint8_t *)str_reserve(out, n + 1), n, &got) || got < 1)
+	if (n == 0 || n > 2 * S3_KEY_MAX || !str_unbase64(token, n, (uint8_t *)str_reserve(out, n + 1), n, &got) ||
+	    got < 1)
 		return false;
 	out->len = got;
 	out->p[got] = '\0';
@@ -217,7 +219,8 @@ add_position(struct str *out, const struct listing *l)
 	struct str token = STR_INIT;
 
 	if (!l->v2) {
-		add_encoded(out, l, "Marker", l->after == NULL ? "" : l->after, l->after == NULL ? 0 : strlen(l->after));
+		add_encoded(
+		    out, l, "Marker", l->after == NULL ? "" : l->after, l->after == NULL ? 0 : strlen(l->after));
 		if (l->truncated && l->last.len > 0)
 			add_encoded(out, l, "NextMarker", l->last.p, l->last.len);
 		return;

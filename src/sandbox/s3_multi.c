@@ -57,7 +57,8 @@ s3_part_begin(struct s3_req *r)
 	struct bucket *b;
 
 	if (r->part_number == 0) {
-		s3_reply_errorf(r, S3_INVALID_ARGUMENT, "Part number must be an integer between 1 and 10000, inclusive.");
+		s3_reply_errorf(
+		    r, S3_INVALID_ARGUMENT, "Part number must be an integer between 1 and 10000, inclusive.");
 		return false;
 	}
 	return s3_content_md5(r) && (b = s3_bucket(r)) != NULL && find_upload(r, b) != NULL;
@@ -140,7 +141,8 @@ completion_field(void *arg, const char *item, const char *name, const char *text
 		size_t len = n - front - back;
 
 		/* Longer than any part's: it cannot be found, but it is no malformed document. */
-		snprintf(p->etag, sizeof(p->etag), "%.*s", (int)(len < sizeof(p->etag) ? len : sizeof(p->etag) - 1), text + front);
+		snprintf(p->etag, sizeof(p->etag), "%.*s", (int)(len < sizeof(p->etag) ? len : sizeof(p->etag) - 1),
+		    text + front);
 		c->has_etag = true;
 	}
 	return true;
@@ -324,7 +326,7 @@ sorted_uploads(struct bucket *b, const char *prefix, size_t *n)
 	size_t max = 0;
 
 	LIST_FOREACH(it, next, &b->uploads)
-		max++;
+	max++;
 	v = mem_calloc(max + 1, sizeof(struct upload *));
 	*n = 0;
 	LIST_FOREACH(it, next, &b->uploads) {
@@ -365,7 +367,8 @@ skip_uploads(struct upload **v, size_t n, const char *key, const char *id)
 void
 s3_uploads_commit(struct s3_req *r)
 {
-	const char *prefix = s3_param(r, "prefix"), *key = s3_param(r, "key-marker"), *id = s3_param(r, "upload-id-marker");
+	const char *prefix = s3_param(r, "prefix"), *key = s3_param(r, "key-marker"),
+		   *id = s3_param(r, "upload-id-marker");
 	const char *enc = s3_param(r, "encoding-type");
 	bool encode = enc != NULL && strcmp(enc, "url") == 0;
 	struct bucket *b = s3_bucket(r);

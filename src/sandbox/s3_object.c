@@ -33,7 +33,8 @@ s3_put_commit(struct s3_req *r)
 	if (b == NULL)
 		return;
 	old = objects_get(b, r->nfc.p, r->nfc.len);
-	if (cond_any(&c) && cond_test(&c, old == NULL ? NULL : old->etag, old == NULL ? 0 : old->modified_ms) != COND_HOLDS) {
+	if (cond_any(&c) &&
+	    cond_test(&c, old == NULL ? NULL : old->etag, old == NULL ? 0 : old->modified_ms) != COND_HOLDS) {
 		s3_reply_error(r, S3_PRECONDITION);
 		return;
 	}
@@ -53,14 +54,14 @@ s3_put_commit(struct s3_req *r)
 
 struct range {
 	bool given, suffix;
-	uint64_t first, last;	/* suffix: the last "last" bytes */
+	uint64_t first, last; /* suffix: the last "last" bytes */
 };
 
 static bool
 malformed_range(struct s3_req *r)
 {
-	s3_reply_errorf(r, S3_INVALID_ARGUMENT,
-	    "range must be in format 'bytes=start-end', 'bytes=start-' or 'bytes=-suffix'.'");
+	s3_reply_errorf(
+	    r, S3_INVALID_ARGUMENT, "range must be in format 'bytes=start-end', 'bytes=start-' or 'bytes=-suffix'.'");
 	return false;
 }
 
@@ -231,7 +232,7 @@ deletion_field(void *arg, const char *item, const char *name, const char *text, 
 {
 	struct deletion *d = arg;
 
-	if (item == NULL)	/* Quiet is checked and has no effect */
+	if (item == NULL) /* Quiet is checked and has no effect */
 		return strcmp(name, "Quiet") != 0 || strcmp(text, "true") == 0 || strcmp(text, "false") == 0;
 	if (strcmp(item, "Object") != 0 || strcmp(name, "Key") != 0)
 		return true;

@@ -11,40 +11,43 @@ struct sub {
 };
 
 static const struct sub object_get[] = {{"tagging", "GetObjectTagging"}, {"acl", "GetObjectAcl"},
-	{"attributes", "GetObjectAttributes"}, {"torrent", "GetObjectTorrent"}, {"retention", "GetObjectRetention"},
-	{"legal-hold", "GetObjectLegalHold"}, {NULL, NULL}};
+    {"attributes", "GetObjectAttributes"}, {"torrent", "GetObjectTorrent"}, {"retention", "GetObjectRetention"},
+    {"legal-hold", "GetObjectLegalHold"}, {NULL, NULL}};
 static const struct sub object_put[] = {{"tagging", "PutObjectTagging"}, {"acl", "PutObjectAcl"},
-	{"retention", "PutObjectRetention"}, {"legal-hold", "PutObjectLegalHold"}, {NULL, NULL}};
+    {"retention", "PutObjectRetention"}, {"legal-hold", "PutObjectLegalHold"}, {NULL, NULL}};
 /* "GetGet..." is R2's own slip. acl: R2 answers with the account's owner, which a sandbox has not. */
 static const struct sub bucket_get[] = {{"versions", "ListObjectVersions"}, {"policy", "GetBucketPolicy"},
-	{"website", "GetBucketWebsite"}, {"notification", "GetBucketNotificationConfiguration"},
-	{"requestPayment", "GetBucketRequestPayment"}, {"logging", "GetBucketLogging"},
-	{"accelerate", "GetBucketAccelerateConfiguration"}, {"publicAccessBlock", "GetPublicAccessBlock"},
-	{"ownershipControls", "GetBucketOwnershipControls"}, {"intelligent-tiering", "GetBucketIntelligentTieringConfiguration"},
-	{"inventory", "GetBucketInventoryConfiguration"}, {"metrics", "GetBucketMetricsConfiguration"},
-	{"analytics", "GetBucketAnalyticsConfiguration"}, {"policyStatus", "GetGetBucketPolicyStatus"},
-	{"acl", "GetBucketAcl"}, {NULL, NULL}};
+    {"website", "GetBucketWebsite"}, {"notification", "GetBucketNotificationConfiguration"},
+    {"requestPayment", "GetBucketRequestPayment"}, {"logging", "GetBucketLogging"},
+    {"accelerate", "GetBucketAccelerateConfiguration"}, {"publicAccessBlock", "GetPublicAccessBlock"},
+    {"ownershipControls", "GetBucketOwnershipControls"},
+    {"intelligent-tiering", "GetBucketIntelligentTieringConfiguration"},
+    {"inventory", "GetBucketInventoryConfiguration"}, {"metrics", "GetBucketMetricsConfiguration"},
+    {"analytics", "GetBucketAnalyticsConfiguration"}, {"policyStatus", "GetGetBucketPolicyStatus"},
+    {"acl", "GetBucketAcl"}, {NULL, NULL}};
 static const struct sub bucket_put[] = {{"accelerate", "PutBucketAccelerateConfiguration"}, {"acl", "PutBucketAcl"},
-	{"analytics", "PutBucketAnalyticsConfiguration"}, {"intelligent-tiering", "PutBucketIntelligentTieringConfiguration"},
-	{"inventory", "PutBucketInventoryConfiguration"}, {"logging", "PutBucketLogging"},
-	{"metrics", "PutBucketMetricsConfiguration"}, {"notification", "PutBucketNotificationConfiguration"},
-	{"object-lock", "PutObjectLockConfiguration"}, {"ownershipControls", "PutBucketOwnershipControls"},
-	{"policy", "PutBucketPolicy"}, {"publicAccessBlock", "PutPublicAccessBlock"}, {"replication", "PutBucketReplication"},
-	{"requestPayment", "PutBucketRequestPayment"}, {"tagging", "PutBucketTagging"}, {"website", "PutBucketWebsite"},
-	{"cors", "PutBucketCors"}, {"encryption", "PutBucketEncryption"}, {"lifecycle", "PutBucketLifecycleConfiguration"},
-	{"versioning", "PutBucketVersioning"}, {NULL, NULL}};
+    {"analytics", "PutBucketAnalyticsConfiguration"},
+    {"intelligent-tiering", "PutBucketIntelligentTieringConfiguration"},
+    {"inventory", "PutBucketInventoryConfiguration"}, {"logging", "PutBucketLogging"},
+    {"metrics", "PutBucketMetricsConfiguration"}, {"notification", "PutBucketNotificationConfiguration"},
+    {"object-lock", "PutObjectLockConfiguration"}, {"ownershipControls", "PutBucketOwnershipControls"},
+    {"policy", "PutBucketPolicy"}, {"publicAccessBlock", "PutPublicAccessBlock"},
+    {"replication", "PutBucketReplication"}, {"requestPayment", "PutBucketRequestPayment"},
+    {"tagging", "PutBucketTagging"}, {"website", "PutBucketWebsite"}, {"cors", "PutBucketCors"},
+    {"encryption", "PutBucketEncryption"}, {"lifecycle", "PutBucketLifecycleConfiguration"},
+    {"versioning", "PutBucketVersioning"}, {NULL, NULL}};
 static const struct sub bucket_delete[] = {{"analytics", "DeleteBucketAnalyticsConfiguration"},
-	{"intelligent-tiering", "DeleteBucketIntelligentTieringConfiguration"},
-	{"inventory", "DeleteBucketInventoryConfiguration"}, {"metrics", "DeleteBucketMetricsConfiguration"},
-	{"ownershipControls", "DeleteBucketOwnershipControls"}, {"policy", "DeleteBucketPolicy"},
-	{"replication", "DeleteBucketReplication"}, {"tagging", "DeleteBucketTagging"}, {"website", "DeleteBucketWebsite"},
-	{"cors", "DeleteBucketCors"}, {"encryption", "DeleteBucketEncryption"}, {"lifecycle", "DeleteBucketLifecycle"},
-	{NULL, NULL}};
-static const char *const bucket_info[] = {"location", "encryption", "versioning", "tagging", "object-lock", "replication",
-	"cors", "lifecycle"};
+    {"intelligent-tiering", "DeleteBucketIntelligentTieringConfiguration"},
+    {"inventory", "DeleteBucketInventoryConfiguration"}, {"metrics", "DeleteBucketMetricsConfiguration"},
+    {"ownershipControls", "DeleteBucketOwnershipControls"}, {"policy", "DeleteBucketPolicy"},
+    {"replication", "DeleteBucketReplication"}, {"tagging", "DeleteBucketTagging"}, {"website", "DeleteBucketWebsite"},
+    {"cors", "DeleteBucketCors"}, {"encryption", "DeleteBucketEncryption"}, {"lifecycle", "DeleteBucketLifecycle"},
+    {NULL, NULL}};
+static const char *const bucket_info[] = {
+    "location", "encryption", "versioning", "tagging", "object-lock", "replication", "cors", "lifecycle"};
 static const char *const list_v1[] = {"prefix", "delimiter", "marker", "max-keys", "encoding-type", NULL};
-static const char *const list_v2[] = {"list-type", "prefix", "delimiter", "continuation-token", "start-after", "max-keys",
-	"encoding-type", "fetch-owner", NULL};
+static const char *const list_v2[] = {"list-type", "prefix", "delimiter", "continuation-token", "start-after",
+    "max-keys", "encoding-type", "fetch-owner", NULL};
 
 static void
 route_error(struct s3_req *r, enum s3_error e, const char *text)
@@ -107,7 +110,8 @@ route_list(struct s3_req *r)
 		if (listed(v2 ? list_v2 : list_v1, name) || query_ignored(name))
 			continue;
 		route_error(r, S3_NOT_IMPLEMENTED, NULL);
-		str_printf(&r->route_message, "ListObjectsV%c search parameter %s not implemented", v2 ? '2' : '1', name);
+		str_printf(
+		    &r->route_message, "ListObjectsV%c search parameter %s not implemented", v2 ? '2' : '1', name);
 		return;
 	}
 }
@@ -272,7 +276,7 @@ s3_route(struct s3_req *r, const struct http1_head *head)
 	r->bucket_name = mem_strdup(str_z(&name));
 	str_fini(&name);
 	r->key_ok = query_decode_path(&r->key, p, strlen(p)) &&
-	    (r->key.len == 0 || utf8_add_nfc(&r->nfc, r->key.p, r->key.len)) && r->nfc.len <= S3_KEY_MAX;
+		    (r->key.len == 0 || utf8_add_nfc(&r->nfc, r->key.p, r->key.len)) && r->nfc.len <= S3_KEY_MAX;
 	if (!ok)
 		route_error(r, S3_BUCKET_NAME, NULL);
 	else if (*r->bucket_name == '\0') {

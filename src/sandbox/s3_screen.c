@@ -2,8 +2,16 @@
 
 #include <string.h>
 
-
-enum screen { SCREEN_READ, SCREEN_WRITE, SCREEN_COPY, SCREEN_PART, SCREEN_PART_COPY, SCREEN_DELETE, SCREEN_BUCKET, SCREEN_ANY };
+enum screen {
+	SCREEN_READ,
+	SCREEN_WRITE,
+	SCREEN_COPY,
+	SCREEN_PART,
+	SCREEN_PART_COPY,
+	SCREEN_DELETE,
+	SCREEN_BUCKET,
+	SCREEN_ANY
+};
 
 static const enum screen screens[S3_OP_COUNT] = {
 #define S3_OP(id, name, word, body, screen) SCREEN_##screen,
@@ -11,7 +19,7 @@ static const enum screen screens[S3_OP_COUNT] = {
 #undef S3_OP
 };
 
-#define IN(s) (1u << SCREEN_##s)
+#define IN(s)  (1u << SCREEN_##s)
 #define WRITES (IN(WRITE) | IN(COPY))
 
 /* Headers that R2 knows and refuses, in which kinds of operations. */
@@ -19,30 +27,30 @@ static const struct {
 	const char *name;
 	unsigned where;
 } refused[] = {
-	{"x-amz-expected-bucket-owner", ~IN(ANY)},
-	{"x-amz-tagging", WRITES},
-	{"x-amz-grant-full-control", WRITES},
-	{"x-amz-grant-read", WRITES},
-	{"x-amz-grant-read-acp", WRITES},
-	{"x-amz-grant-write", WRITES},
-	{"x-amz-grant-write-acp", WRITES},
-	{"x-amz-website-redirect-location", WRITES},
-	{"x-amz-object-lock-mode", WRITES},
-	{"x-amz-object-lock-retain-until-date", WRITES},
-	{"x-amz-object-lock-legal-hold", WRITES},
-	{"x-amz-server-side-encryption-aws-kms-key-id", WRITES},
-	{"x-amz-server-side-encryption-context", WRITES},
-	{"x-amz-server-side-encryption-bucket-key-enabled", WRITES},
-	{"x-amz-source-expected-bucket-owner", IN(COPY) | IN(PART_COPY)},
-	{"x-amz-tagging-directive", IN(COPY)},
-	{"x-amz-checksum-algorithm", IN(COPY)},
-	{"x-amz-server-side-encryption", IN(PART)},
-	{"x-amz-copy-source-if-match", IN(PART_COPY)},
-	{"x-amz-copy-source-if-none-match", IN(PART_COPY)},
-	{"x-amz-copy-source-if-modified-since", IN(PART_COPY)},
-	{"x-amz-copy-source-if-unmodified-since", IN(PART_COPY)},
-	{"x-amz-mfa", IN(DELETE)},
-	{"x-amz-bypass-governance-retention", IN(DELETE)},
+    {"x-amz-expected-bucket-owner", ~IN(ANY)},
+    {"x-amz-tagging", WRITES},
+    {"x-amz-grant-full-control", WRITES},
+    {"x-amz-grant-read", WRITES},
+    {"x-amz-grant-read-acp", WRITES},
+    {"x-amz-grant-write", WRITES},
+    {"x-amz-grant-write-acp", WRITES},
+    {"x-amz-website-redirect-location", WRITES},
+    {"x-amz-object-lock-mode", WRITES},
+    {"x-amz-object-lock-retain-until-date", WRITES},
+    {"x-amz-object-lock-legal-hold", WRITES},
+    {"x-amz-server-side-encryption-aws-kms-key-id", WRITES},
+    {"x-amz-server-side-encryption-context", WRITES},
+    {"x-amz-server-side-encryption-bucket-key-enabled", WRITES},
+    {"x-amz-source-expected-bucket-owner", IN(COPY) | IN(PART_COPY)},
+    {"x-amz-tagging-directive", IN(COPY)},
+    {"x-amz-checksum-algorithm", IN(COPY)},
+    {"x-amz-server-side-encryption", IN(PART)},
+    {"x-amz-copy-source-if-match", IN(PART_COPY)},
+    {"x-amz-copy-source-if-none-match", IN(PART_COPY)},
+    {"x-amz-copy-source-if-modified-since", IN(PART_COPY)},
+    {"x-amz-copy-source-if-unmodified-since", IN(PART_COPY)},
+    {"x-amz-mfa", IN(DELETE)},
+    {"x-amz-bypass-governance-retention", IN(DELETE)},
 };
 
 static bool
@@ -57,7 +65,7 @@ static bool
 canned_acl(const char *v)
 {
 	static const char *const canned[] = {"private", "public-read", "public-read-write", "authenticated-read",
-		"aws-exec-read", "bucket-owner-read", "bucket-owner-full-control"};
+	    "aws-exec-read", "bucket-owner-read", "bucket-owner-full-control"};
 
 	for (size_t i = 0; i < sizeof(canned) / sizeof(canned[0]); i++)
 		if (strcmp(v, canned[i]) == 0)
@@ -76,13 +84,16 @@ screen_customer_key(struct s3_req *r, bool read)
 	if (a == NULL && k == NULL && m == NULL)
 		return true;
 	if (k == NULL)
-		s3_reply_errorf(r, S3_INVALID_ARGUMENT, "Requests specifying Server Side Encryption with Customer provided keys "
+		s3_reply_errorf(r, S3_INVALID_ARGUMENT,
+		    "Requests specifying Server Side Encryption with Customer provided keys "
 		    "must provide an appropriate secret key.");
 	else if (m == NULL)
-		s3_reply_errorf(r, S3_INVALID_ARGUMENT, "Requests specifying Server Side Encryption with Customer provided keys "
+		s3_reply_errorf(r, S3_INVALID_ARGUMENT,
+		    "Requests specifying Server Side Encryption with Customer provided keys "
 		    "must provide the client calculated MD5 of the secret key.");
 	else if (a == NULL)
-		s3_reply_errorf(r, S3_INVALID_ARGUMENT, "Requests specifying Server Side Encryption with Customer provided keys "
+		s3_reply_errorf(r, S3_INVALID_ARGUMENT,
+		    "Requests specifying Server Side Encryption with Customer provided keys "
 		    "must provide a valid encryption algorithm.");
 	else if (strcmp(a, "AES256") != 0)
 		s3_reply_error(r, S3_ENCRYPTION);
@@ -168,8 +179,8 @@ add_value(struct str *out, const char *v)
 bool
 s3_collect_stored(struct s3_req *r)
 {
-	static const char *const kept[] = {"Content-Type", "Cache-Control", "Content-Disposition", "Content-Encoding",
-		"Content-Language", "Expires"};
+	static const char *const kept[] = {
+	    "Content-Type", "Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Expires"};
 	size_t custom = 0;
 
 	if (s3_header(r, "content-type") == NULL)

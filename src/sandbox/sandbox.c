@@ -10,13 +10,13 @@
 #include "sandbox/s3.h"
 
 static const struct http_server_opts server_opts = {
-	.limits = {.head_max = 64 * 1024, .target_max = 32 * 1024, .headers_max = HTTP1_HEADERS},
-	.header_timeout = 30000,
-	.idle_timeout = 60000,
-	.body_timeout = 60000,
-	.write_timeout = 60000,
-	.conns_max = 4096,
-	.out_high = 1024 * 1024,
+    .limits = {.head_max = 64 * 1024, .target_max = 32 * 1024, .headers_max = HTTP1_HEADERS},
+    .header_timeout = 30000,
+    .idle_timeout = 60000,
+    .body_timeout = 60000,
+    .write_timeout = 60000,
+    .conns_max = 4096,
+    .out_high = 1024 * 1024,
 };
 
 static enum err

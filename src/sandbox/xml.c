@@ -95,7 +95,7 @@ struct reading {
 	XML_Parser parser;
 	unsigned depth;
 	char names[DEPTH_MAX][NAME_LEN];
-	bool nested[DEPTH_MAX];		/* an element was seen within this one */
+	bool nested[DEPTH_MAX]; /* an element was seen within this one */
 	struct str text;
 	bool failed;
 };

@@ -58,7 +58,8 @@ test_next(void **state)
 static void
 test_sum(void **state)
 {
-	struct faults *f = rules("put delay 100ms\nput delay-answer 1s\n* delay 50ms\nput hold-commit gate\nput lost\nput cut 7\nput drop 9");
+	struct faults *f = rules("put delay 100ms\nput delay-answer 1s\n* delay 50ms\nput hold-commit gate\nput "
+				 "lost\nput cut 7\nput drop 9");
 	struct fault_plan p;
 
 	(void)state;
@@ -134,12 +135,12 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_words),
-		cmocka_unit_test(test_next),
-		cmocka_unit_test(test_sum),
-		cmocka_unit_test(test_hold),
-		cmocka_unit_test(test_all_or_nothing),
-		cmocka_unit_test(test_percent),
+	    cmocka_unit_test(test_words),
+	    cmocka_unit_test(test_next),
+	    cmocka_unit_test(test_sum),
+	    cmocka_unit_test(test_hold),
+	    cmocka_unit_test(test_all_or_nothing),
+	    cmocka_unit_test(test_percent),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -140,10 +140,10 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_order),
-		cmocka_unit_test(test_delete),
-		cmocka_unit_test(test_seek),
-		cmocka_unit_test(test_cmp),
+	    cmocka_unit_test(test_order),
+	    cmocka_unit_test(test_delete),
+	    cmocka_unit_test(test_seek),
+	    cmocka_unit_test(test_cmp),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

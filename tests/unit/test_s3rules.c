@@ -20,24 +20,24 @@ test_cond(void **state)
 		struct cond c;
 		enum cond_result there, absent;
 	} rows[] = {
-		{{NULL, NULL, NULL, NULL}, COND_HOLDS, COND_HOLDS},
-		{{"\"e\"", NULL, NULL, NULL}, COND_HOLDS, COND_FAILED},
-		{{"e", NULL, NULL, NULL}, COND_HOLDS, COND_FAILED},
-		{{"*", NULL, NULL, NULL}, COND_HOLDS, COND_FAILED},
-		{{"\"x\" , \"e\"", NULL, NULL, NULL}, COND_HOLDS, COND_FAILED},
-		{{"\"x\", W/\"e\"", NULL, NULL, NULL}, COND_FAILED, COND_FAILED},
-		{{"\"ee\"", NULL, NULL, NULL}, COND_FAILED, COND_FAILED},
-		{{"", NULL, NULL, NULL}, COND_FAILED, COND_FAILED},
-		{{"\"", NULL, NULL, NULL}, COND_FAILED, COND_FAILED},
-		{{NULL, "*", NULL, NULL}, COND_NOT_MODIFIED, COND_HOLDS},
-		{{NULL, "W/\"e\"", NULL, NULL}, COND_NOT_MODIFIED, COND_HOLDS},
-		{{NULL, "\"x\"", NULL, NULL}, COND_HOLDS, COND_HOLDS},
-		{{NULL, NULL, then, NULL}, COND_NOT_MODIFIED, COND_FAILED},
-		{{NULL, NULL, "yesterday", NULL}, COND_HOLDS, COND_HOLDS},
-		{{NULL, "\"x\"", later, NULL}, COND_HOLDS, COND_FAILED},
-		{{NULL, NULL, NULL, then}, COND_HOLDS, COND_HOLDS},
-		{{NULL, NULL, NULL, "Thu, 23 May 2013 00:00:00 GMT"}, COND_FAILED, COND_HOLDS},
-		{{"\"e\"", NULL, NULL, "Thu, 23 May 2013 00:00:00 GMT"}, COND_HOLDS, COND_FAILED},
+	    {{NULL, NULL, NULL, NULL}, COND_HOLDS, COND_HOLDS},
+	    {{"\"e\"", NULL, NULL, NULL}, COND_HOLDS, COND_FAILED},
+	    {{"e", NULL, NULL, NULL}, COND_HOLDS, COND_FAILED},
+	    {{"*", NULL, NULL, NULL}, COND_HOLDS, COND_FAILED},
+	    {{"\"x\" , \"e\"", NULL, NULL, NULL}, COND_HOLDS, COND_FAILED},
+	    {{"\"x\", W/\"e\"", NULL, NULL, NULL}, COND_FAILED, COND_FAILED},
+	    {{"\"ee\"", NULL, NULL, NULL}, COND_FAILED, COND_FAILED},
+	    {{"", NULL, NULL, NULL}, COND_FAILED, COND_FAILED},
+	    {{"\"", NULL, NULL, NULL}, COND_FAILED, COND_FAILED},
+	    {{NULL, "*", NULL, NULL}, COND_NOT_MODIFIED, COND_HOLDS},
+	    {{NULL, "W/\"e\"", NULL, NULL}, COND_NOT_MODIFIED, COND_HOLDS},
+	    {{NULL, "\"x\"", NULL, NULL}, COND_HOLDS, COND_HOLDS},
+	    {{NULL, NULL, then, NULL}, COND_NOT_MODIFIED, COND_FAILED},
+	    {{NULL, NULL, "yesterday", NULL}, COND_HOLDS, COND_HOLDS},
+	    {{NULL, "\"x\"", later, NULL}, COND_HOLDS, COND_FAILED},
+	    {{NULL, NULL, NULL, then}, COND_HOLDS, COND_HOLDS},
+	    {{NULL, NULL, NULL, "Thu, 23 May 2013 00:00:00 GMT"}, COND_FAILED, COND_HOLDS},
+	    {{"\"e\"", NULL, NULL, "Thu, 23 May 2013 00:00:00 GMT"}, COND_HOLDS, COND_FAILED},
 	};
 	int64_t s;
 
@@ -105,10 +105,11 @@ test_xml(void **state)
 	struct str s = STR_INIT;
 	struct xml_reader r = {"Delete", note_field, note_end, &s};
 	static const char *const bad[] = {"", "<Delete>", "<Other/>", "<Delete><Stop/></Delete>", "<Delete></Delete>x",
-		"<!DOCTYPE d [<!ENTITY e \"x\">]><Delete><Key>&e;</Key></Delete>",
-		"<Delete><a><b><c><d><e><f><g><h/></g></f></e></d></c></b></a></Delete>"};
-	static const char good[] = "<?xml version=\"1.0\"?><Delete xmlns=\"x\"><Quiet>true</Quiet>\n <Object><Key> a&amp;<![CDATA[<b>]]>"
-		" </Key><VersionId/></Object></Delete>\n";
+	    "<!DOCTYPE d [<!ENTITY e \"x\">]><Delete><Key>&e;</Key></Delete>",
+	    "<Delete><a><b><c><d><e><f><g><h/></g></f></e></d></c></b></a></Delete>"};
+	static const char good[] =
+	    "<?xml version=\"1.0\"?><Delete xmlns=\"x\"><Quiet>true</Quiet>\n <Object><Key> a&amp;<![CDATA[<b>]]>"
+	    " </Key><VersionId/></Object></Delete>\n";
 
 	(void)state;
 	assert_true(xml_read(&r, good, sizeof(good) - 1));
@@ -178,11 +179,11 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_cond),
-		cmocka_unit_test(test_query),
-		cmocka_unit_test(test_xml),
-		cmocka_unit_test(test_parts),
-		cmocka_unit_test(test_keyrate),
+	    cmocka_unit_test(test_cond),
+	    cmocka_unit_test(test_query),
+	    cmocka_unit_test(test_xml),
+	    cmocka_unit_test(test_parts),
+	    cmocka_unit_test(test_keyrate),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
