@@ -85,7 +85,7 @@ default_name(void)
 static enum cmd_exit
 run(struct conf *c, const char *name)
 {
-	static const struct cluster_cb cb = {up_cb, down_cb};
+	static const struct cluster_cb cb = {.up = up_cb, .down = down_cb};
 	struct process p = {0};
 	struct errbuf eb;
 

@@ -18,6 +18,7 @@ cmd_proxy(int argc, char **argv)
 		[SERVER_FAILED] = CMD_FAILED,
 		[SERVER_CONFIG] = CMD_CONFIG,
 		[SERVER_UNREACHABLE] = CMD_UNREACHABLE,
+		[SERVER_REFUSED] = CMD_REFUSED,
 	};
 	const char *path;
 	struct conf *c;

@@ -32,6 +32,15 @@ down_cb(void *arg)
 	s->redis_changed = true;
 }
 
+static void
+unsafe_cb(void *arg, const char *why)
+{
+	struct session *s = arg;
+
+	(void)why;
+	s->redis_changed = true;
+}
+
 static enum cmd_exit
 open_root(struct session *s)
 {
@@ -46,7 +55,7 @@ open_root(struct session *s)
 static enum cmd_exit
 open_redis(struct session *s, const char *role, bool optional)
 {
-	static const struct cluster_cb cb = {up_cb, down_cb};
+	static const struct cluster_cb cb = {up_cb, down_cb, unsafe_cb};
 	char *host = mem_printf("%s-%ld", role, (long)getpid());
 
 	s->env.cluster = cluster_new(s->env.loop, s->conf, role, host, &cb, s);

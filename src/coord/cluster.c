@@ -356,6 +356,8 @@ refuse(struct cluster *c, enum err e, const char *why)
 	err_set(&c->why, e, "%s", why);
 	set_state(c, CLUSTER_REFUSED);
 	loop_timer_set(&c->again, AGAIN_MS);
+	if (e == ERR_STATE && c->cb.unsafe != NULL)
+		c->cb.unsafe(c->arg, c->why.text);
 }
 
 static void

@@ -23,6 +23,8 @@ struct cluster_cb {
 	/* Hello said: usable. fresh: the epoch is a new one: announce again every mark and open intent you know of. */
 	void (*up)(void *arg, bool fresh);
 	void (*down)(void *arg);
+	/* Optional. Redis answers, but may lose what it is told (policy, persistence): it is not used. Said at each such hello. */
+	void (*unsafe)(void *arg, const char *why);
 };
 
 /* role: "proxy", "migrator", "command"; id: unique in the site ("host-statedirhash" for proxies, host-pid for others); copied. */

@@ -23,6 +23,7 @@ enum {
 	BREAKER_FAILURES = 5,
 	BREAKER_OPEN_MS = 2000,
 	TICK_MS = 1000,
+	REDIS_FIRST_MS = 250,	/* at the start, for Redis's first answer */
 	PROBE_TICKS = 10,	/* between probes of an R2 that failed */
 	LEAVE_MS = 2000,
 	MIRROR_LEAST_MS = 1000	/* for the mirror's last work, however long the requests took */
@@ -309,6 +310,7 @@ on_cluster_up(void *arg, bool fresh)
 {
 	struct server *sv = arg;
 
+	sv->redis_settled = true;
 	log_info("redis", "connected, epoch %llu%s", (unsigned long long)cluster_epoch(sv->cluster), fresh ? " (new)" : "");
 	if (sv->writer != NULL)
 		writer_up(sv->writer, fresh);
@@ -322,6 +324,15 @@ on_cluster_down(void *arg)
 	log_warn("redis", "%s; writes go on with the journal alone", cluster_why(sv->cluster));
 	if (sv->writer != NULL)
 		writer_down(sv->writer);
+}
+
+static void
+on_cluster_unsafe(void *arg, const char *why)
+{
+	struct server *sv = arg;
+
+	(void)why;
+	sv->redis_unsafe = sv->redis_settled = true;
 }
 
 static void
@@ -367,7 +378,7 @@ refuse(enum server_exit code, const struct conf *c, const char *text)
 static enum server_exit
 start_sides(struct server *sv, struct conf *c)
 {
-	static const struct cluster_cb cluster_cb = { on_cluster_up, on_cluster_down };
+	static const struct cluster_cb cluster_cb = { on_cluster_up, on_cluster_down, on_cluster_unsafe };
 	struct snapshot *s;
 	struct errbuf eb = { "" };
 	char id[96];
@@ -390,7 +401,9 @@ start_sides(struct server *sv, struct conf *c)
 	if (e != ERR_OK)
 		return refuse(e == ERR_STATE ? SERVER_FAILED : SERVER_CONFIG, c, eb.text);
 	server_probe(sv);
-	return SERVER_OK;
+	/* A Redis that is away is waited for while we serve. One that would lose marks is no start at all. */
+	(void)loop_run_until(sv->loop, &sv->redis_settled, REDIS_FIRST_MS);
+	return sv->redis_unsafe ? refuse(SERVER_REFUSED, c, cluster_why(sv->cluster)) : SERVER_OK;
 }
 
 static enum server_exit

@@ -67,6 +67,8 @@ struct server {
 	unsigned ticks;
 	struct loop_timer tick;
 
+	/* Redis at the start: has it answered, and may it lose what it is told? */
+	bool redis_settled, redis_unsafe;
 	uint64_t started_ms;
 	bool draining, leaving;
 	struct loop_timer drain_timer;
@@ -74,7 +76,7 @@ struct server {
 	uint64_t drain_until;
 };
 
-enum server_exit { SERVER_OK, SERVER_FAILED, SERVER_CONFIG, SERVER_UNREACHABLE };
+enum server_exit { SERVER_OK, SERVER_FAILED, SERVER_CONFIG, SERVER_UNREACHABLE, SERVER_REFUSED };
 /* Runs until SIGTERM or SIGINT. Takes the snapshot over. Says on stderr what prevents a start, in one line. */
 enum server_exit server_run(struct conf *c);
 

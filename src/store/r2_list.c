@@ -147,6 +147,9 @@ explain(const struct r2_req *q, enum err e, struct str *why)
 	else
 		str_printf(why, "%s answered %d %s: %s", q->r2->origin, q->status, q->code,
 		    *said != '\0' ? said : err_text(e));
+	/* R2's own word for it: what a search finds. */
+	if (q->code[0] != '\0' && (e == ERR_NOBUCKET || e == ERR_UNAUTH || e == ERR_DENIED || e == ERR_CLOCK))
+		str_printf(why, " (%s)", q->code);
 }
 
 static void
