@@ -32,6 +32,7 @@ FILES = 3000			# of the machine, at least, if it has so many
 BIG = 300 << 20			# the one big file: it goes to R2 in parts
 LARGEST = 3 << 20		# of the others
 NEEDED = 3 << 30		# free disk space
+LOGS = TOP / "build" / "demo-logs"	# what is kept of a failed run
 CHANGES = {"deleted": 60, "replaced": 60, "added": 40}		# behind the proxy's back, in phase 0
 
 # What to take: folder in MEDIA_ROOT, at most how many, where from, which names. The last one fills up.
@@ -40,7 +41,7 @@ SOURCES = (
     ("fonts", 200, ["/usr/share/fonts", "/usr/share"], r"\.(ttf|otf|pfb|afm|t1|woff2?|pcf\.gz)$"),
     ("pictures", 1200, ["/usr/share/icons", "/usr/share", "/usr/lib/python3"], r"\.(png|jpe?g|gif|svg|ico|webp|xpm)$"),
     ("documents", 1000, ["/usr/share/doc", "/usr/share"], r"\.(txt|html|pdf|ps|md|rst|odt|tex|css|csv|gz)$|/(copyright|README)$"),
-    ("archive", None, ["/usr/share/zoneinfo", "/usr/share", "/usr/lib/python3", "/usr/include"], r""),
+    ("others", None, ["/usr/share/zoneinfo", "/usr/share", "/usr/lib/python3", "/usr/include"], r""),
 )
 
 
@@ -180,14 +181,15 @@ class Demo:
         self.media = self.stack.media
         counts, total = fill(self.media, self.screen)
         self.screen.say(f"MEDIA_ROOT: {sum(counts.values()):,} files, {size(total)}")
-        self.screen.say("  " + ", ".join(f"{n:,} {name}" for name, n in counts.items()))
+        self.screen.say("       " + ", ".join(f"{n:,} {name}" for name, n in counts.items()), clock=False)
         self.stack.start()
-        self.screen.say(f"redis-server, gunicorn, sandbox, proxy, 2 migrators in {folder}")
+        self.screen.say(f"in {folder}:")
+        self.screen.say("       redis-server, gunicorn, the sandbox as R2, a proxy, two migrators", clock=False)
         self.load = clients.Load(self.stack.proxy.address, self.args.clients, seed="demo", pause=self.args.clients / 240,
                                  heads=False, big=0.001)
         self.load.add_tree(self.media)
         self.load.start()
-        self.screen.say(f"{self.args.clients} clients read, upload, overwrite, replace and delete, and check every answer")
+        self.screen.say(f"{self.args.clients} clients read, upload, replace and delete, and check every answer")
 
     # phases
 
@@ -205,7 +207,7 @@ class Demo:
     def now(self, text=""):
         counts = self.load.counts
         bad = counts["failed"] + counts["wrong"]
-        self.screen.live(f"{text}{counts['requests']:,} requests, {bad} failed")
+        self.screen.live(f"{counts['requests']:,} requests, {bad} failed" + (f"; {text}" if text else ""))
 
     def stay(self):
         """Time in a phase, with requests in it."""
@@ -224,7 +226,7 @@ class Demo:
                 break
             if code != 4 or time.monotonic() > deadline:
                 raise AssertionError(f"phase set {phase}: exit code {code}\n{out}{err}")
-            self.now(f"the gates to {phase} are shut; ")
+            self.now(f"a gate to {phase} is shut")
             time.sleep(0.2)
         proxy.wait_phase(phase)
         self.enter(phase, way)
@@ -252,7 +254,7 @@ class Demo:
                 break
             if time.monotonic() - began > 300:
                 raise AssertionError(f"the backfill is not complete after 300 s: {run}")
-            self.now(f"backfill: {run['done']:,} of {run['queued']:,} queued, {run['files']:,} walked; ")
+            self.now(f"backfill: {run['done']:,} of {run['queued']:,} queued, {run['files']:,} walked")
             time.sleep(0.3)
         self.screen.say(f"the {which} backfill took {time.monotonic() - began:.1f} s: {run['copied']:,} copied "
                         f"({size(run['copied_bytes'])}), {run['deleted']:,} deleted")
@@ -266,7 +268,7 @@ class Demo:
         """While clients write a verify can meet a key in the middle of its write twice: it is asked again."""
         began = time.monotonic()
         while True:
-            self.now("verify --full under load; ")
+            self.now("verify --full")
             report = self.stack.proxy.verify("--full")
             if report["clean"]:
                 break
@@ -278,7 +280,7 @@ class Demo:
         """In phase 0 nobody mirrors. What happens on the disk now must be found by the way up alone."""
         rng = random.Random(1)
         files = sorted((url, os.fsdecode(path)) for url, path in clients.tree(self.media).items()
-                       if url.split("/")[2] in ("certificates", "fonts", "pictures", "archive"))
+                       if url.split("/")[2] in ("certificates", "fonts", "pictures", "others"))
         chosen = rng.sample(files, CHANGES["deleted"] + CHANGES["replaced"])
         gone, changed = chosen[:CHANGES["deleted"]], chosen[CHANGES["deleted"]:]
         spare = self.folder / "spare"
@@ -301,7 +303,7 @@ class Demo:
         for path, source in {**new, **added}.items():
             os.rename(source, path)
         outside.end()
-        self.screen.say("behind the proxy's back: " + ", ".join(f"{n} files {what}" for what, n in CHANGES.items()))
+        self.screen.say("behind the proxy's back, on the disk: " + ", ".join(f"{n} {what}" for what, n in CHANGES.items()))
 
     # the end
 
@@ -352,19 +354,20 @@ class Demo:
         say("", clock=False)
         say("Report", clock=False)
         row("files", f"{verify['files']:,} in MEDIA_ROOT, {size(verify['bytes'])}; {verify['objects']:,} objects in R2")
-        row("requests", f"{report['requests']:,} of {report['clients']} clients, {size(report['bytes'])} read and checked by digest")
+        row("requests", f"{report['requests']:,} of {report['clients']} clients, {size(report['bytes'])} read, checked by digest")
         row("", f"{report['upload']:,} uploads, {report['overwrite']:,} overwrites, {report['replace']:,} replaces, "
                 f"{report['delete']:,} deletes")
         row("failures", f"{report['failed']} failed, {report['wrong']} wrong, slowest answer {report['slowest']:.1f} s")
-        row("fallbacks", f"{sum(fallbacks.values())}"
-            + (f" ({', '.join(f'{reason} {n}' for reason, n in fallbacks.items())})" if fallbacks else "")
-            + f", {violations} of them violations in validate")
+        row("fallbacks", f"{sum(fallbacks.values()):,} reads looked at the other side"
+            + (f" ({', '.join(f'{reason.lower()} {n:,}' for reason, n in fallbacks.items())})" if fallbacks else ""))
+        row("", f"{violations} of them a violation in validate")
         row("deleted", f"{len(absent):,} URLs answer 404; {served_again} served again")
         for which, share in self.shares.items():
             if share:
                 row("migrators", f"{which} backfill: " + ", ".join(f"{name} {keys:,} keys" for name, keys in share.items()))
-        row("verify", f"full, {'clean' if verify['clean'] else 'NOT CLEAN'}: {verify['equal']:,} equal, {verify['missing']} missing, "
-            f"{verify['different']} different, {verify['extra']} objects without a file")
+        row("verify", f"full, {'clean' if verify['clean'] else 'NOT CLEAN'}: {verify['equal']:,} equal, "
+            f"{verify['different'] + verify['metadata']} different")
+        row("", f"{verify['missing']} files without an object, {verify['extra']} objects without a file")
         row("rclone check", "0 differences" if rclone == 0 else f"exit code {rclone}")
         for phase, way, seconds, requests in self.times:
             row("time", f"phase {PHASES.index(phase)} {phase:<12} {way:<5}{seconds:6.1f} s {requests:>8,} requests")
@@ -410,6 +413,18 @@ def folder_gone(demo):
         harness.stop_all()
 
 
+def save_logs(demo, screen):
+    """What the processes have said, for whoever looks for the reason."""
+    if demo.stack:
+        shutil.rmtree(LOGS, ignore_errors=True)
+        for proc in demo.stack.procs():
+            for path in proc.dir.glob("*.*"):
+                if path.suffix in (".out", ".err", ".log", ".conf", ".jsonl"):
+                    (LOGS / proc.dir.name).mkdir(parents=True, exist_ok=True)
+                    shutil.copy(path, LOGS / proc.dir.name)
+        screen.say(f"the logs are in {LOGS}", clock=False)
+
+
 def play(args, tell_parent=None):
     """The whole demo; the exit code."""
     screen = Screen()
@@ -424,6 +439,8 @@ def play(args, tell_parent=None):
                     for problem in demo.load.problems[:10]:
                         screen.say(json.dumps(problem, ensure_ascii=False))
                 code = 1
+            if code:
+                save_logs(demo, screen)
             if args.keep and code == 0:
                 keep_running(demo, screen, tell_parent)
             if code == 0:
