@@ -105,8 +105,8 @@ run(struct conf *c, const char *name)
 	printf("r2shim migrator: ready\n");
 	fflush(stdout);
 	loop_run(p.env.loop);
-	cluster_free(&p.env.cluster);
 	migrator_free(&p.migrator);
+	cluster_free(&p.env.cluster);
 	store_free(&p.env.r2);
 	pool_free(&p.env.pool);
 	local_free(&p.env.local);

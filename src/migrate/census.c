@@ -11,6 +11,9 @@
 /* A mark that says put, on a key without a file, whose write is over: as good as none. */
 #define PUT_MARK_OLD_MS 10000
 #define MARKS_AT_ONCE 500
+/* So many more than may be deleted are remembered: the second look drops those that only seem to lack a file, as files whose names are
+ * not in normal form do. */
+#define SPARE_MAX 100000
 
 struct candidate {
 	char *key;
@@ -49,7 +52,7 @@ census_candidate(struct census *c, const char *key, size_t klen)
 	if (!keypath_servable(keypath_check(key, klen)))
 		return;		/* not a path that a file could have: not of this site's making */
 	c->found++;
-	if (c->n > (uint64_t)c->env->conf->max_delete)
+	if (c->n >= (uint64_t)c->env->conf->max_delete + SPARE_MAX)
 		return;		/* too many already: the number is all that is needed */
 	if (c->n == c->cap) {
 		c->cap = c->cap != 0 ? c->cap * 2 : 64;
@@ -124,7 +127,9 @@ static void
 mark_all(struct census *c)
 {
 	if (c->kept > (uint64_t)c->env->conf->max_delete)
-		finished(c, ERR_OK, c->found, 0, "");
+		finished(c, ERR_OK, c->kept + (c->found - c->n), 0, "");
+	else if (c->found > c->n)
+		finished(c, ERR_OK, c->found, 0, "");	/* not all were looked at: no ground for any */
 	else
 		mark_more(c);
 }

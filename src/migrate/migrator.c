@@ -15,6 +15,8 @@
 #define TICK_MS 500
 /* The feeder's lock outlives a few missed ticks, not more. */
 #define FEEDER_MS 5000
+/* A pass that failed is not begun again at once. */
+#define PAUSE_MS 3000
 
 struct migrator {
 	const struct reconcile_env *env;
@@ -24,6 +26,7 @@ struct migrator {
 	struct loop_timer tick;
 	uint64_t run_id;		/* of the pass that runs */
 	bool census_only;
+	uint64_t pause_until;
 	bool ours;			/* we hold the feeder's lock */
 	bool asking;			/* an answer from Redis is awaited */
 	bool stopping;
@@ -59,6 +62,7 @@ pass_done(void *arg, bool ok, const char *why)
 	} else {
 		snprintf(m->trouble, sizeof(m->trouble), "feeder: %s", why);
 		log_warn("backfill", "the pass stopped: %s; it goes on from the cursor", why);
+		m->pause_until = clock_mono_ms() + PAUSE_MS;
 	}
 }
 
@@ -79,6 +83,17 @@ wanted(const struct run *r)
 	if (r->census_due_ms > r->census_done_ms && r->state != RUN_FEEDING)
 		return WANT_CENSUS;
 	return WANT_NOTHING;
+}
+
+/* May the pass that runs go on? One that feeds ends with a census: by then the run is fed, or complete already. */
+static bool
+may_go_on(const struct migrator *m, const struct run *r, enum want want)
+{
+	if (m->census_only)
+		return want == WANT_CENSUS || want == WANT_COMPLETE;
+	if (r->id != m->run_id || r->phase_low < 0 || !phase_row((enum phase)r->phase_low)->mirror)
+		return false;
+	return want == WANT_FEED || r->state == RUN_FED || r->state == RUN_COMPLETE;
 }
 
 static void
@@ -109,12 +124,12 @@ run_cb(void *arg, enum err e, const struct run *r)
 {
 	struct migrator *m = arg;
 	enum want want = e == ERR_OK && !m->stopping ? wanted(r) : WANT_NOTHING;
+	bool feeding;
 
 	m->asking = false;
 	if (e != ERR_OK)
 		return;
-	if (backfill_active(m->backfill) &&
-	    (m->census_only ? want == WANT_NOTHING || want == WANT_FEED : want != WANT_FEED || r->id != m->run_id)) {
+	if (backfill_active(m->backfill) && !may_go_on(m, r, want)) {
 		log_info("backfill", "feeding stops: %s", run_state_name(r->state));
 		backfill_stop(m->backfill);
 	}
@@ -123,15 +138,16 @@ run_cb(void *arg, enum err e, const struct run *r)
 		run_complete(m->env->cluster, r->id, completed_cb, m);
 		return;
 	}
-	if (m->ours && want != WANT_NOTHING && !backfill_active(m->backfill)) {
+	if (m->ours && want != WANT_NOTHING && !backfill_active(m->backfill) && clock_mono_ms() >= m->pause_until) {
 		m->run_id = r->id;
 		m->census_only = want == WANT_CENSUS;
 		if (backfill_start(m->backfill, r, m->census_only, pass_done, m))
 			log_info("backfill", m->census_only ? "taking a census" : "feeding");
 	}
-	if (want != WANT_NOTHING || m->ours) {
+	feeding = want != WANT_NOTHING || backfill_active(m->backfill);
+	if (feeding || m->ours) {
 		m->asking = true;
-		run_feeder(m->env->cluster, want != WANT_NOTHING ? FEEDER_MS : 0, lock_cb, m);
+		run_feeder(m->env->cluster, feeding ? FEEDER_MS : 0, lock_cb, m);
 	}
 }
 
