@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/keypath.h"
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
@@ -33,6 +34,7 @@ enum copy_stage {
 
 struct item {
 	struct mirror *m;
+	struct local *local;		/* for the pool: m may be gone by then */
 	char *key;
 	size_t klen;
 	struct list queue;		/* in m->queue while COPY_QUEUED */
@@ -44,7 +46,7 @@ struct item {
 	enum mark_stage mark_stage;
 	enum copy_stage copy_stage;
 	enum mark_op op;
-	bool cancelled;			/* freed, waits for the pool */
+	bool again;			/* confirmed while the pool looked: its look may be older than that write */
 	unsigned attempts;
 	uint64_t since_ms;
 	struct pool_job job;
@@ -209,8 +211,6 @@ item_free(struct item *it)
 	}
 	if (it->job.busy)
 		pool_cancel(&it->job, item_release);
-	else if (it->mark_stage == MARK_STAGE_MARK)
-		it->cancelled = true;	/* marked_cb frees it */
 	else
 		item_release(it);
 }
@@ -267,7 +267,8 @@ mirror_look_and_sync(struct local *l, const char *key, size_t klen, enum mark_op
 	if (e != ERR_OK)
 		return e;
 	*op = st.exists ? MARK_PUT : MARK_DELETE;
-	return ERR_OK;
+	/* An acknowledged delete must outlive a power cut, too. */
+	return st.exists ? ERR_OK : local_sync_absence(l, key, klen);
 }
 
 static void
@@ -275,7 +276,7 @@ sync_work(void *arg)
 {
 	struct item *it = arg;
 
-	it->sync_err = mirror_look_and_sync(it->m->local, it->key, it->klen, &it->op);
+	it->sync_err = mirror_look_and_sync(it->local, it->key, it->klen, &it->op);
 }
 
 static void
@@ -304,10 +305,6 @@ marked_cb(void *arg, enum err e)
 {
 	struct item *it = arg;
 
-	if (it->cancelled) {
-		item_release(it);
-		return;
-	}
 	if (e != ERR_OK) {
 		log_error("journal", "cannot mark %s: %s", log_key(it->key, it->klen), err_text(e));
 		mark_failed(it, e);
@@ -324,15 +321,27 @@ synced_cb(void *arg)
 {
 	struct item *it = arg;
 
+	if (it->again) {
+		mark_begin(it);
+		return;
+	}
 	if (it->sync_err == ERR_CHANGED) {
-		/* Not finished: its writer holds a lock, and the close to come is a new notice. */
-		mark_ended(it);
-		item_check_done(it);
+		/* Not finished: its writer holds a lock. Nobody waits for that; it is looked at again until the lock is gone. */
+		item_marked(it, ERR_OK);
+		item_settled(it, false);
+		it->mark_stage = MARK_STAGE_RETRY;
+		loop_timer_set(&it->mark_timer, REMARK_MS);
 		return;
 	}
 	if (it->sync_err != ERR_OK) {
 		log_warn("watch", "%s cannot be looked at: %s; trying again", log_key(it->key, it->klen), err_text(it->sync_err));
 		mark_failed(it, it->sync_err);
+		return;
+	}
+	if (keypath_check(it->key, it->klen) != KEYPATH_OK) {
+		/* R2 cannot hold this name: it is on the disk for good, and that is all there is to do. */
+		mark_ended(it);
+		item_check_done(it);
 		return;
 	}
 	it->mark_stage = MARK_STAGE_MARK;
@@ -344,6 +353,7 @@ mark_begin(struct item *it)
 {
 	it->mark_stage = MARK_STAGE_SYNC;
 	it->sync_seq = it->last_seq;
+	it->again = false;
 	pool_submit(it->m->env->pool, &it->job, sync_work, synced_cb, it);
 }
 
@@ -463,6 +473,7 @@ item_get(struct mirror *m, const char *key, size_t klen)
 		return it;
 	it = mem_zalloc(sizeof(*it));
 	it->m = m;
+	it->local = m->local;
 	it->key = mem_strndup(key, klen);
 	it->klen = klen;
 	list_init(&it->queue);
@@ -481,7 +492,10 @@ mirror_noticed(struct mirror *m, const char *key, size_t klen, enum mark_op op, 
 
 	it->op = it->mark_stage == MARK_STAGE_SYNC ? it->op : op;
 	it->last_seq = seq;
-	if (it->mark_stage == MARK_STAGE_NONE) {
+	if (it->mark_stage == MARK_STAGE_RETRY) {
+		loop_timer_cancel(&it->mark_timer);
+		mark_begin(it);
+	} else if (it->mark_stage == MARK_STAGE_NONE) {
 		it->first_seq = seq;
 		if (it->born_seq == 0)
 			it->born_seq = seq;
@@ -497,6 +511,7 @@ mirror_owed(struct mirror *m, const char *key, size_t klen)
 
 	if (it->since_ms == 0)
 		it->since_ms = clock_mono_ms();
+	it->again = it->again || it->mark_stage == MARK_STAGE_SYNC;
 	copy_queue(it);
 }
 

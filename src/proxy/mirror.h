@@ -33,6 +33,7 @@ struct mirror_wait {
 
 struct mirror *mirror_new(const struct reconcile_env *env, struct dirty *d);
 void mirror_set_env(struct mirror *m, const struct reconcile_env *env);
+/* After dirty_close: marks on their way do not come back. */
 void mirror_free(struct mirror **m);
 
 /* Noticed by the watcher: sync it, mark it, mirror it. */
@@ -57,7 +58,7 @@ const char *mirror_trouble(const struct mirror *m);
 /* The seq below which everything noticed is a durable mark; UINT64_MAX: all of it. */
 uint64_t mirror_unmarked_seq(const struct mirror *m);
 
-/* What the disk shows for a key: PUT (then file and folders are fsynced) or DELETE; blocks: for the pool. CHANGED: the file is
+/* What the disk shows for a key: PUT (then file and folders are fsynced) or DELETE (then the folder that lost it is); blocks: for the pool. CHANGED: the file is
  * being written under a lock. */
 enum err mirror_look_and_sync(struct local *l, const char *key, size_t klen, enum mark_op *op);
 

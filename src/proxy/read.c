@@ -367,7 +367,7 @@ step_read(struct request *r)
 
 	if (phase_row(r->snap->phase)->read != PHASE_FROM_LOCAL) {
 		dirty = dirty_get(d, r->route.key, r->route.klen, &mark);
-		uncertain = dirty_uncertain(d);
+		uncertain = writer_uncertain(r->sv->writer);
 	}
 	route_read_plan(&r->read.plan, r->snap->conf, r->snap->phase, r->route.key, r->route.klen, dirty ? &mark : NULL, uncertain);
 	if (r->read.plan.order == ROUTE_R2 || r->read.plan.order == ROUTE_R2_DISK)

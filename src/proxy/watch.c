@@ -26,6 +26,8 @@
 #define AT_ONCE_ENTRIES 20000
 /* Kernels stamp ctimes in ticks, and a clock may be set back a little: look at slightly older files too. */
 #define SINCE_MARGIN_MS 1000
+/* Lost events may be about files that were last written so long before they were closed. */
+#define LOST_MARGIN_MS 60000
 /* With directories that cannot be watched, look at everything again this often. */
 #define TROUBLE_RESCAN_MS 30000
 
@@ -275,19 +277,26 @@ slice_cb(void *arg)
 		w->crawling = false;
 		w->drained_ms = w->crawl_start_ms;
 		log_info("watch", "crawl done: %zu directories watched", map_count(w->by_wd));
-		w->cb->clean(w->arg, w->crawl_start_ms);
 		if (*w->trouble)
 			loop_timer_set(&w->again, TROUBLE_RESCAN_MS);
 	}
+	w->cb->clean(w->arg, w->crawl_start_ms);
 }
 
 static void
 crawl_begin(struct watch *w, uint64_t since_ms)
 {
-	struct todo *t;
+	struct list *p, *n;
 
-	while ((t = todo_take(w)) != NULL)
+	/* A directory that is new to us is owed a report of all its files, however old: the crawl would pass those over. */
+	LIST_FOREACH(p, n, &w->todos) {
+		struct todo *t = LIST_ENTRY(p, struct todo, node);
+
+		if (t->all)
+			continue;
+		list_del(&t->node);
 		todo_free(&t);
+	}
 	w->crawl_start_ms = clock_real_ms();
 	if (since_ms == 0 || since_ms > w->crawl_start_ms)
 		since_ms = w->crawl_start_ms;
@@ -416,7 +425,7 @@ watch_drain(struct watch *w)
 	}
 	w->overflowed = false;
 	metrics_add(METRIC_WATCH_OVERFLOWS, NULL, 1);
-	since = w->crawling ? w->crawl_since_ms : w->drained_ms;
+	since = w->crawling ? w->crawl_since_ms : w->drained_ms > LOST_MARGIN_MS ? w->drained_ms - LOST_MARGIN_MS : 1;
 	log_warn("watch", "the kernel's event queue overflowed: looking at the whole tree again (fs.inotify.max_queued_events)");
 	crawl_begin(w, since);
 	w->cb->census(w->arg, "events were lost");
@@ -467,7 +476,7 @@ watch_seq(const struct watch *w)
 bool
 watch_crawling(const struct watch *w)
 {
-	return w->crawling;
+	return w->crawling || !list_empty(&w->todos);
 }
 
 size_t

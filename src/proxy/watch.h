@@ -24,7 +24,7 @@ struct watch_cb {
 	void (*changed)(void *arg, const char *key, size_t klen, enum mark_op op, uint64_t seq);
 	/* A census is due: a directory was renamed or removed, events were lost, the watcher began. why: static. */
 	void (*census)(void *arg, const char *why);
-	/* The crawl is complete: everything that happened before start_ms (real time) has been reported. */
+	/* The crawl, or a listing of a large new directory, is complete: everything that happened before start_ms (real time) has been reported. */
 	void (*clean)(void *arg, uint64_t start_ms);
 };
 
@@ -34,6 +34,7 @@ enum err watch_new(struct watch **w, struct loop *l, struct local *local, uint64
 /* Reads the kernel's queue dry now: every event queued before this call has been reported when it returns. Returns the last seq. */
 uint64_t watch_drain(struct watch *w);
 uint64_t watch_seq(const struct watch *w);
+/* Is the crawl going on, or a directory that appeared not listed to its end yet? clean is called when that is over. */
 bool watch_crawling(const struct watch *w);
 size_t watch_dirs(const struct watch *w);
 /* NULL: all well; else a text for a person, e.g. that fs.inotify.max_user_watches is reached. */

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/keypath.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "base/map.h"
@@ -26,6 +27,10 @@
  * has an older ctime than the close that told of it. */
 #define CLEAN_MARGIN_MS (10 * 60 * 1000)
 
+/* What reads missed in R2 is handed on once in so long, for so many keys. */
+#define PROMOTE_AGAIN_MS 30000
+#define PROMOTED 512
+
 enum op_stage {
 	OP_BEGUN,		/* the request runs */
 	OP_CRAWL,		/* finish: the watcher does not see the whole tree yet */
@@ -38,6 +43,7 @@ enum op_stage {
 struct writer_op {
 	struct list node;
 	struct writer *w;
+	struct local *local;		/* for the pool: w may be gone by then */
 	char *key;			/* NULL: the app chooses */
 	size_t klen;
 	enum mark_op op;
@@ -53,8 +59,17 @@ struct writer_op {
 	struct loop_timer deadline;
 	struct loop_call call;
 	struct pool_job job;
-	enum err e;
+	enum err e, look_err;
 	bool mirrored, expired;
+	bool noticed;			/* the watcher spoke of the key since the last look at it */
+	bool holdable;			/* R2 can hold the key: else nothing is marked, the disk serves it */
+};
+
+/* A key that was handed on a short while ago; of a long one its beginning. */
+struct promoted {
+	uint64_t until_ms;
+	size_t klen;
+	char key[112];
 };
 
 struct writer {
@@ -69,12 +84,13 @@ struct writer {
 	/* The clean point: candidate since when, and which notices must be durable for it. */
 	struct loop_timer clean_timer;
 	uint64_t clean_ms, clean_seq;
-	/* A census that Redis has not been told of. */
-	uint64_t census_ms;
-	bool left_passthrough;
+	/* A census that Redis has not been told of, and what it is being told. */
+	uint64_t census_ms, noting_ms;
+	bool left_passthrough, noting_left;
 	/* writer_ready's last answer. */
 	uint64_t ready_until;
 	enum err ready;
+	struct promoted promoted[PROMOTED];
 	/* drain */
 	struct loop_timer drain_timer, drain_deadline;
 	void (*drained)(void *arg);
@@ -89,11 +105,19 @@ static void watch_stop_if_idle(struct writer *w);
 static void
 noted_cb(void *arg, enum err e, const struct redisReply *r)
 {
+	struct writer *w = arg;
+
 	(void)r;
-	if (e != ERR_OK)
-		log_warn("writer", "cannot note in Redis that a census is due: %s; it is told again at the next connect", err_text(e));
-	else
-		((struct writer *)arg)->census_ms = 0;
+	if (e != ERR_OK) {
+		log_warn("writer", "cannot note in Redis that a census is due: %s; it is told again", err_text(e));
+	} else {
+		if (w->census_ms == w->noting_ms)
+			w->census_ms = 0;
+		if (w->noting_left)
+			w->left_passthrough = false;
+	}
+	w->noting_ms = 0;
+	w->noting_left = false;
 }
 
 static void
@@ -103,8 +127,10 @@ note_census(struct writer *w)
 	struct str key = STR_INIT, now = STR_INIT;
 	size_t n = 0;
 
-	if (w->census_ms == 0 || w->env->cluster == NULL || !cluster_up(w->env->cluster))
+	if (w->census_ms == 0 || w->noting_ms != 0 || w->env->cluster == NULL || !cluster_up(w->env->cluster))
 		return;
+	w->noting_ms = w->census_ms;
+	w->noting_left = w->left_passthrough;
 	cluster_key(w->env->cluster, KEYS_SITE, &key);
 	str_printf(&now, "%llu", (unsigned long long)w->census_ms);
 	argv[n++] = RDS_Z("HSET");
@@ -114,7 +140,6 @@ note_census(struct writer *w)
 	if (w->left_passthrough) {
 		argv[n++] = RDS_Z(KEYS_SITE_LEFT_PASSTHROUGH);
 		argv[n++] = RDS_B(now.p, now.len);
-		w->left_passthrough = false;
 	}
 	(void)rds_command(cluster_rds(w->env->cluster), 0, noted_cb, w, argv, n);
 	str_fini(&key);
@@ -138,11 +163,19 @@ static void
 changed_cb(void *arg, const char *key, size_t klen, enum mark_op op, uint64_t seq)
 {
 	struct writer *w = arg;
+	struct list *p, *n;
 
-	/* A request that writes this key through us is open: its finish looks at the disk after this event. */
-	if (map_get(w->keyed, key, klen) != NULL)
+	if (map_get(w->keyed, key, klen) == NULL) {
+		mirror_noticed(w->mirror, key, klen, op, seq);
 		return;
-	mirror_noticed(w->mirror, key, klen, op, seq);
+	}
+	/* A request that writes this key through us is open: its finish looks at the disk after this event. */
+	LIST_FOREACH(p, n, &w->ops) {
+		struct writer_op *o = LIST_ENTRY(p, struct writer_op, node);
+
+		if (o->key != NULL && o->klen == klen && memcmp(o->key, key, klen) == 0)
+			o->noticed = true;
+	}
 }
 
 static void
@@ -179,6 +212,7 @@ clean_cb(void *arg)
 			w->clean_ms = 0;
 		}
 	}
+	note_census(w);
 	loop_timer_set(&w->clean_timer, CLEAN_MS);
 }
 
@@ -242,6 +276,18 @@ keyed_count(struct writer *w, const char *key, size_t klen, int by)
 		map_set(w->keyed, key, klen, (void *)n);
 }
 
+/* The key's events are for the watcher again. One that came too late for the look at the disk is taken up now. */
+static void
+keyed_end(struct writer_op *op)
+{
+	struct writer *w = op->w;
+
+	keyed_count(w, op->key, op->klen, -1);
+	if (op->noticed && w->watch != NULL)
+		mirror_noticed(w->mirror, op->key, op->klen, MARK_PUT, watch_seq(w->watch));
+	op->noticed = false;
+}
+
 static void
 op_release(void *arg)
 {
@@ -291,6 +337,7 @@ writer_begin(struct writer *w, const char *key, size_t klen, enum mark_op mop, w
 	struct writer_op *op = mem_zalloc(sizeof(*op));
 
 	op->w = w;
+	op->local = w->local;
 	op->op = mop;
 	op->begun = done;
 	op->begun_arg = arg;
@@ -302,10 +349,10 @@ writer_begin(struct writer *w, const char *key, size_t klen, enum mark_op mop, w
 	if (key != NULL) {
 		op->key = mem_strndup(key, klen);
 		op->klen = klen;
+		op->holdable = keypath_check(key, klen) == KEYPATH_OK;
 		keyed_count(w, key, klen, 1);
 	}
-	metrics_add(METRIC_INTENTS, NULL, 1);
-	op->intent = dirty_intent(w->dirty, key, klen, mop, begun_cb, op);
+	op->intent = dirty_intent(w->dirty, op->holdable ? key : NULL, op->holdable ? klen : 0, mop, begun_cb, op);
 	return op;
 }
 
@@ -314,7 +361,7 @@ look_work(void *arg)
 {
 	struct writer_op *op = arg;
 
-	op->e = mirror_look_and_sync(op->w->local, op->key, op->klen, &op->op);
+	op->look_err = mirror_look_and_sync(op->local, op->key, op->klen, &op->op);
 }
 
 static void
@@ -322,7 +369,7 @@ confirmed_cb(void *arg, enum err e)
 {
 	struct writer_op *op = arg;
 
-	op->e = e;
+	op->e = e != ERR_OK ? e : op->e;
 	mirror_owed(op->w->mirror, op->key, op->klen);
 	mirror_wait_key(op->w->mirror, &op->wait, op->key, op->klen);
 	op->stage = OP_MIRROR;
@@ -333,26 +380,35 @@ static void
 looked_cb(void *arg)
 {
 	struct writer_op *op = arg;
+	enum err e = op->look_err;
 
 	/* A doubt about the disk leaves what was intended: reconcile looks again, under the lease. */
-	if (op->e != ERR_OK && op->e != ERR_CHANGED)
-		log_warn("writer", "%s cannot be looked at: %s", log_key(op->key, op->klen), err_text(op->e));
-	keyed_count(op->w, op->key, op->klen, -1);
-	op->stage = OP_CONFIRM;
-	dirty_confirm(op->w->dirty, &op->intent, op->op, confirmed_cb, op);
+	if (e != ERR_OK && e != ERR_CHANGED)
+		log_warn("writer", "%s cannot be looked at: %s", log_key(op->key, op->klen), err_text(e));
+	/* But what the disk did not take for good must not be acknowledged. */
+	op->e = e == ERR_IO || e == ERR_NOSPACE ? e : ERR_OK;
+	keyed_end(op);
+	if (op->holdable) {
+		op->stage = OP_CONFIRM;
+		dirty_confirm(op->w->dirty, &op->intent, op->op, confirmed_cb, op);
+		return;
+	}
+	dirty_abandon(op->w->dirty, &op->intent);
+	op->stage = OP_MIRROR;
+	op_step(op);
 }
 
 static void
 op_barrier(struct writer_op *op)
 {
 	struct writer *w = op->w;
-	uint64_t to;
+	uint64_t to = w->watch != NULL ? watch_drain(w->watch) : 0;
 
+	/* After the drain: it may have found that events were lost, and then the crawl that it began tells of them. */
 	if (w->watch != NULL && watch_crawling(w->watch)) {
 		op->stage = OP_CRAWL;
 		return;
 	}
-	to = w->watch != NULL ? watch_drain(w->watch) : 0;
 	mirror_wait_seqs(w->mirror, &op->wait, op->from_seq, to);
 	op->stage = OP_DURABLE;
 	op_step(op);
@@ -419,7 +475,7 @@ writer_finish(struct writer *w, struct writer_op **opp, enum writer_outcome o, w
 	if (o == WRITER_NOT_SENT) {
 		dirty_abandon(w->dirty, &op->intent);
 		if (op->key != NULL)
-			keyed_count(w, op->key, op->klen, -1);
+			keyed_end(op);
 		op->stage = OP_MIRROR;
 		op->e = ERR_OK;
 		loop_call_soon(&op->call);
@@ -429,6 +485,7 @@ writer_finish(struct writer *w, struct writer_op **opp, enum writer_outcome o, w
 	} else {
 		if (w->watch != NULL)
 			(void)watch_drain(w->watch);
+		op->noticed = false;
 		op->stage = OP_LOOK;
 		pool_submit(w->env->pool, &op->job, look_work, looked_cb, op);
 	}
@@ -444,11 +501,31 @@ writer_forget(struct writer *w, struct writer_op **opp)
 	op->finished = NULL;
 }
 
+static size_t
+key_slot(const char *key, size_t klen)
+{
+	uint32_t h = 2166136261u;
+
+	for (size_t i = 0; i < klen; i++)
+		h = (h ^ (unsigned char)key[i]) * 16777619u;
+	return (h ^ h >> 16) % PROMOTED;
+}
+
 void
 writer_promote(struct writer *w, const char *key, size_t klen)
 {
-	if (w->env->cluster != NULL && cluster_up(w->env->cluster))
-		queue_hint(w->env->cluster, key, klen);
+	struct promoted *p = &w->promoted[key_slot(key, klen)];
+	uint64_t now = clock_mono_ms();
+
+	if (w->env->cluster == NULL || !cluster_up(w->env->cluster))
+		return;
+	/* A hint is an entry in Redis: not one a read. */
+	if (p->until_ms > now && p->klen == klen && memcmp(p->key, key, klen < sizeof(p->key) ? klen : sizeof(p->key)) == 0)
+		return;
+	p->until_ms = now + PROMOTE_AGAIN_MS;
+	p->klen = klen;
+	memcpy(p->key, key, klen < sizeof(p->key) ? klen : sizeof(p->key));
+	queue_hint(w->env->cluster, key, klen);
 }
 
 struct writer_file *
@@ -561,6 +638,12 @@ writer_dirty(struct writer *w)
 	return w->dirty;
 }
 
+bool
+writer_uncertain(const struct writer *w)
+{
+	return dirty_uncertain(w->dirty) || (w->watch != NULL && watch_crawling(w->watch));
+}
+
 static void
 drain_end(struct writer *w)
 {
@@ -637,8 +720,9 @@ writer_free(struct writer **wp)
 	watch_free(&w->watch);
 	LIST_FOREACH(p, n, &w->ops)
 		op_free(LIST_ENTRY(p, struct writer_op, node));
-	mirror_free(&w->mirror);
+	/* From here on no mark calls back. */
 	dirty_close(&w->dirty);
+	mirror_free(&w->mirror);
 	map_free(&w->keyed);
 	loop_timer_fini(&w->clean_timer);
 	mem_free(w);

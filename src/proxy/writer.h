@@ -39,6 +39,8 @@ void writer_free(struct writer **w);
 
 /* For reads. */
 struct dirty *writer_dirty(struct writer *w);
+/* Is it possible that keys are dirty that we do not know of: Redis is away, or the watcher has not looked at the whole tree yet? */
+bool writer_uncertain(const struct writer *w);
 
 /* May a write be taken at all now: journal writable, free disk above media.min-free? OK, NOSPACE, IO, SENTINEL. */
 enum err writer_ready(struct writer *w);

@@ -50,6 +50,8 @@ bool local_is_locked(int fd);
 enum err local_digest(int fd, uint64_t size, uint8_t md5[16], uint8_t sha256[32], const bool *stop) ERR_MUST_CHECK;
 /* fsync of a finished file and of its folders up to the root; NOTFOUND is no failure of anyone's. */
 enum err local_sync(struct local *l, const char *key, size_t klen) ERR_MUST_CHECK;
+/* fsync of the folder that a key without a file was in, or of the nearest one above that is there. */
+enum err local_sync_absence(struct local *l, const char *key, size_t klen) ERR_MUST_CHECK;
 
 /* Writing by ourselves (writes = disk): a temporary file ".r2shim-tmp-*" beside the target, folders made. */
 enum err local_tmp_create(struct local *l, const char *key, size_t klen, int *fd, char **tmp_key) ERR_MUST_CHECK;

@@ -50,6 +50,30 @@ local_sync(struct local *l, const char *key, size_t klen)
 	return e;
 }
 
+enum err
+local_sync_absence(struct local *l, const char *key, size_t klen)
+{
+	struct local_split s;
+	enum err e = local_split_key(&s, key, klen);
+
+	while (e == ERR_OK) {
+		int fd = local_open_parent(l, &s);
+		char *slash;
+
+		if (fd >= 0) {
+			e = fsync_err(fd);
+			(void)close(fd);
+			break;
+		}
+		if (s.dirlen == 0 || (errno != ENOENT && errno != ENOTDIR))
+			return err_from_errno(errno);
+		s.path[s.dirlen] = '\0';
+		slash = strrchr(s.path, '/');
+		s.dirlen = slash != NULL ? (size_t)(slash - s.path) : 0;
+	}
+	return e;
+}
+
 /* ---- writing by ourselves ---- */
 
 /* The folder of a key, made as needed; each new one is synced into its parent at once. */
