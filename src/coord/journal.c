@@ -478,7 +478,7 @@ lock_folder(struct journal *j, const char *dir, struct errbuf *eb)
 	if (flock(j->lockfd, LOCK_EX | LOCK_NB) == 0)
 		return ERR_OK;
 	if (errno == EWOULDBLOCK)
-		return err_set(eb, ERR_STATE, "%s: another proxy uses this state-dir", dir);
+		return err_set(eb, ERR_STATE, "%s: in use by another proxy: each has a state-dir of its own", dir);
 	return err_set(eb, ERR_IO, "%s/" NAME_LOCK ": %s", dir, strerror(errno));
 }
 

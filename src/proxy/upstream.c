@@ -606,6 +606,13 @@ on_readable(struct uconn *c)
 	unsigned serial = c->serial;
 	int i;
 
+	if (c->again.pending) {
+		/* Resumed a moment ago: what was kept comes before what the socket has, the end of it above all. */
+		loop_call_cancel(&c->again);
+		on_again(c);
+		if (c->state != UCONN_ACTIVE || c->serial != serial || c->req->paused)
+			return;
+	}
 	for (i = 0; i < READS_A_TURN; i++) {
 		ssize_t n = recv(c->fd.fd, u->buf, sizeof u->buf, 0);
 
