@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "coord/phase.h"
@@ -173,6 +174,15 @@ add_seconds(struct str *out, uint64_t us)
 	str_add(out, text, sizeof text);
 }
 
+static void
+written(struct accesslog *l)
+{
+	if (l->buf.len >= FLUSH_SIZE)
+		flush(l);
+	else
+		loop_call_soon(&l->flush);
+}
+
 void
 accesslog_add(struct accesslog *l, const struct request *r, bool ok, uint64_t us)
 {
@@ -197,8 +207,13 @@ accesslog_add(struct accesslog *l, const struct request *r, bool ok, uint64_t us
 	str_addz(b, ok ? " " : "-cut ");
 	add_seconds(b, us);
 	str_addc(b, '\n');
-	if (b->len >= FLUSH_SIZE)
-		flush(l);
-	else
-		loop_call_soon(&l->flush);
+	written(l);
+}
+
+void
+accesslog_add_bad(struct accesslog *l, const char *peer, int status, enum phase phase)
+{
+	str_printf(&l->buf, "%s - - [%s] \"-\" %d 0 \"-\" \"-\" %s self 0.000000\n", peer, stamp(l, clock_real_us()), status,
+	    phase_row(phase)->name);
+	written(l);
 }

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "coord/phase.h"
 #include "io/loop.h"
 
 struct accesslog;
@@ -21,5 +22,7 @@ void accesslog_reopen(struct accesslog *l);
 void accesslog_close(struct accesslog **l);
 /* ok: the whole answer went out. us: time that it took. */
 void accesslog_add(struct accesslog *l, const struct request *r, bool ok, uint64_t us);
+/* A malformed head, answered with status: its line is not repeated. */
+void accesslog_add_bad(struct accesslog *l, const char *peer, int status, enum phase phase);
 
 #endif
