@@ -88,7 +88,7 @@ on_owed(void *arg, const char *key, size_t klen)
 static void
 start(struct proxy *p, bool redis_too)
 {
-	static const struct cluster_cb ccb = { on_up, on_down };
+	static const struct cluster_cb ccb = { .up = on_up, .down = on_down };
 	static const struct dirty_cb dcb = { on_cleared, on_owed };
 	struct errbuf eb;
 

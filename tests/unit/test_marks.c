@@ -52,7 +52,7 @@ on_down(void *arg)
 	p->downs++;
 }
 
-static const struct cluster_cb cbs = { on_up, on_down };
+static const struct cluster_cb cbs = { .up = on_up, .down = on_down };
 
 static struct peer *
 peer_new(const char *role, const char *id)

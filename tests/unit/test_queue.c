@@ -85,7 +85,7 @@ run_for(uint64_t ms)
 static struct worker *
 worker_new(const char *name, unsigned live, unsigned backfill)
 {
-	static const struct cluster_cb cbs = { on_up, on_down };
+	static const struct cluster_cb cbs = { .up = on_up, .down = on_down };
 	struct worker *w = mem_zalloc(sizeof *w);
 
 	w->name = name;

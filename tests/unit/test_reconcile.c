@@ -191,7 +191,7 @@ object_is(const char *key, const char *text)
 static int
 setup(void **state)
 {
-	static const struct cluster_cb cbs = { on_up, on_down };
+	static const struct cluster_cb cbs = { .up = on_up, .down = on_down };
 	struct errbuf eb;
 
 	(void)state;
