@@ -178,7 +178,7 @@ LONG = {"test_kill": 300, "test_phases": 200, "test_backfill": 100, "test_writes
 
 
 def build(name, folder, options, what, **env):
-    return Suite(name, ["scripts/build", folder, "--enable-werror", *options], env={"MAKE_TARGETS": "all check TESTS=", **env}, what=what)
+    return Suite(name, ["scripts/build", folder, "--enable-werror", *options], env={"MAKE_TARGETS": "all check-programs", **env}, what=what)
 
 
 def check(name, folder, needs, what, **env):
