@@ -14,7 +14,9 @@
 enum {
 	HEAD_MAX = 256 * 1024, /* libcurl bounds a line, not the head */
 	COLLECT_MAX = 1024 * 1024,
-	BUFFER_SIZE = 128 * 1024
+	BUFFER_SIZE = 128 * 1024,
+	FIELDS_STEP = 16,
+	HEAD_MOST = 1000 /* bytes of most heads: room that saves growing, no limit */
 };
 
 /* ---- limits of time ---- */
@@ -82,7 +84,7 @@ static void
 finish(struct http_call *call, enum err e)
 {
 	ASSERT(call->client->inside > 0);
-	http_client_detach(call);
+	http_client_detach(call, e == ERR_OK);
 	list_del(&call->node);
 	list_del(&call->work);
 	loop_timer_cancel(&call->limit);
@@ -260,7 +262,8 @@ add_field(struct http_call *call, const char *p, size_t n)
 		from++;
 	while (n > from && (p[n - 1] == ' ' || p[n - 1] == '\t'))
 		n--;
-	call->fields = mem_realloc(call->fields, (call->nfields + 1) * sizeof *call->fields);
+	if (call->nfields % FIELDS_STEP == 0)
+		call->fields = mem_realloc(call->fields, (call->nfields + FIELDS_STEP) * sizeof *call->fields);
 	call->fields[call->nfields].name = call->head.len;
 	str_add(&call->head, p, name_len);
 	str_addc(&call->head, '\0');
@@ -307,6 +310,7 @@ on_header(char *p, size_t size, size_t nmemb, void *arg)
 	if (n > 5 && memcmp(p, "HTTP/", 5) == 0) {
 		/* A new head: what came before was an interim one. */
 		str_clear(&call->head);
+		(void)str_reserve(&call->head, HEAD_MOST);
 		call->nfields = 0;
 	} else {
 		add_field(call, p, n);
@@ -341,22 +345,20 @@ on_write(char *p, size_t size, size_t nmemb, void *arg)
 
 /* ---- the start of a call ---- */
 
+/* Everything that the last call may have chosen is chosen anew. */
 static void
 set_method(struct http_call *call)
 {
+	bool head = strcmp(call->method, "HEAD") == 0, put = call->o.has_body;
 	CURL *h = call->easy;
 
-	if (call->o.has_body) {
-		curl_easy_setopt(h, CURLOPT_UPLOAD, 1L);
-		curl_easy_setopt(h, CURLOPT_INFILESIZE_LARGE, (curl_off_t)call->o.body_len);
-		curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, call->method);
-	} else if (strcmp(call->method, "HEAD") == 0) {
-		curl_easy_setopt(h, CURLOPT_NOBODY, 1L);
-	} else {
+	curl_easy_setopt(h, CURLOPT_NOBODY, head ? 1L : 0L);
+	if (!head)
 		curl_easy_setopt(h, CURLOPT_HTTPGET, 1L);
-		if (strcmp(call->method, "GET") != 0)
-			curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, call->method);
-	}
+	if (put)
+		curl_easy_setopt(h, CURLOPT_UPLOAD, 1L);
+	curl_easy_setopt(h, CURLOPT_INFILESIZE_LARGE, put ? (curl_off_t)call->o.body_len : (curl_off_t)-1);
+	curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, put || (!head && strcmp(call->method, "GET") != 0) ? call->method : NULL);
 }
 
 static void
@@ -378,13 +380,9 @@ set_callbacks(struct http_call *call)
 	curl_easy_setopt(h, CURLOPT_WRITEDATA, call);
 }
 
-static void
-set_options(struct http_call *call)
+void
+http_call_options(struct http_client *c, CURL *h)
 {
-	struct http_client *c = call->client;
-	CURL *h = call->easy;
-
-	curl_easy_setopt(h, CURLOPT_URL, call->url);
 	curl_easy_setopt(h, CURLOPT_PATH_AS_IS, 1L);
 	curl_easy_setopt(h, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
 	curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https");
@@ -405,7 +403,6 @@ set_options(struct http_call *call)
 	curl_easy_setopt(h, CURLOPT_QUICK_EXIT, 1L);
 	curl_easy_setopt(h, CURLOPT_BUFFERSIZE, (long)BUFFER_SIZE);
 	curl_easy_setopt(h, CURLOPT_UPLOAD_BUFFERSIZE, (long)BUFFER_SIZE);
-	curl_easy_setopt(h, CURLOPT_HTTPHEADER, call->headers);
 }
 
 void
@@ -418,7 +415,8 @@ http_call_begin(struct http_call *call)
 		return;
 	}
 	call->easy = http_client_easy(c);
-	set_options(call);
+	curl_easy_setopt(call->easy, CURLOPT_URL, call->url);
+	curl_easy_setopt(call->easy, CURLOPT_HTTPHEADER, call->headers);
 	set_method(call);
 	set_callbacks(call);
 	set_state(call, CALL_CONNECTING);
@@ -481,6 +479,7 @@ make_headers(struct http_call *call, const struct http_header *h, size_t n)
 	static const char *const defaults[] = {"Accept", "Expect", "Content-Type"};
 	struct str s = STR_INIT;
 
+	(void)str_reserve(&s, HEAD_MOST);
 	for (size_t i = 0; i < n; i++) {
 		if (!is_token(h[i].name) || !is_clean(h[i].value, ' ', true) ||
 		    strcasecmp(h[i].name, "Transfer-Encoding") == 0) {
@@ -491,7 +490,9 @@ make_headers(struct http_call *call, const struct http_header *h, size_t n)
 			continue; /* libcurl counts */
 		str_clear(&s);
 		/* libcurl's way to write an empty value. */
-		str_printf(&s, h[i].value[0] == '\0' ? "%s;%s" : "%s: %s", h[i].name, h[i].value);
+		str_addz(&s, h[i].name);
+		str_addz(&s, h[i].value[0] == '\0' ? ";" : ": ");
+		str_addz(&s, h[i].value);
 		append(&call->headers, s.p);
 	}
 	for (size_t k = 0; k < sizeof defaults / sizeof *defaults; k++) {
@@ -502,7 +503,8 @@ make_headers(struct http_call *call, const struct http_header *h, size_t n)
 		if (i < n)
 			continue;
 		str_clear(&s);
-		str_printf(&s, "%s:", defaults[k]);
+		str_addz(&s, defaults[k]);
+		str_addc(&s, ':');
 		append(&call->headers, s.p);
 	}
 	str_fini(&s);
@@ -559,7 +561,7 @@ http_call_cancel(struct http_call **callp)
 		list_del(&call->node);
 		list_add_tail(&c->cancelled, &call->node);
 	} else {
-		http_client_detach(call);
+		http_client_detach(call, false);
 		http_call_free(call);
 	}
 }

@@ -17,14 +17,18 @@ struct sock {
 CURL *
 http_client_easy(struct http_client *c)
 {
-	CURL *easy = c->nspare > 0 ? c->spare[--c->nspare] : curl_easy_init();
+	CURL *easy;
 
+	if (c->nspare > 0)
+		return c->spare[--c->nspare];
+	easy = curl_easy_init();
 	ASSERT(easy != NULL);
+	http_call_options(c, easy);
 	return easy;
 }
 
 void
-http_client_detach(struct http_call *call)
+http_client_detach(struct http_call *call, bool whole)
 {
 	struct http_client *c = call->client;
 
@@ -32,7 +36,13 @@ http_client_detach(struct http_call *call)
 	if (call->easy == NULL)
 		return;
 	curl_multi_remove_handle(c->multi, call->easy);
-	curl_easy_reset(call->easy);
+	/* After a whole transfer nothing of it is left in the handle but what the next call sets anew. */
+	if (!whole) {
+		curl_easy_reset(call->easy);
+		http_call_options(c, call->easy);
+	}
+	curl_easy_setopt(call->easy, CURLOPT_HTTPHEADER, NULL);
+	curl_easy_setopt(call->easy, CURLOPT_ERRORBUFFER, NULL);
 	if (c->nspare < HTTP_CLIENT_SPARE)
 		c->spare[c->nspare++] = call->easy;
 	else
@@ -46,7 +56,7 @@ reap_cancelled(struct http_client *c)
 	struct http_call *call;
 
 	while ((call = LIST_FIRST(&c->cancelled, struct http_call, node)) != NULL) {
-		http_client_detach(call);
+		http_client_detach(call, false);
 		http_call_free(call);
 	}
 }
@@ -59,7 +69,7 @@ destroy(struct http_client *c)
 
 	reap_cancelled(c);
 	while ((call = LIST_FIRST(&c->calls, struct http_call, node)) != NULL) {
-		http_client_detach(call);
+		http_client_detach(call, false);
 		http_call_free(call);
 	}
 	/* Off the loop before libcurl closes them. */

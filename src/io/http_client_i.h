@@ -69,9 +69,10 @@ struct http_client {
 	bool freed;
 };
 
-/* http_client.c: a fresh or used handle; taking it away from libcurl (never in its callbacks). */
+/* http_client.c: a fresh or used handle; taking it away from libcurl (never in its callbacks). whole: its transfer ended well,
+ * so that the handle can be used again as it is. */
 CURL *http_client_easy(struct http_client *c);
-void http_client_detach(struct http_call *call);
+void http_client_detach(struct http_call *call, bool whole);
 /* Frames that call a caller's callback stand between these: the client is destroyed by the last to leave. */
 void http_client_enter(struct http_client *c);
 void http_client_leave(struct http_client *c);
@@ -79,6 +80,8 @@ void http_client_leave(struct http_client *c);
 void http_client_soon(struct http_call *call);
 
 /* http_call.c: the steps of a call that http_client.c drives, within enter and leave. */
+/* What is the same for all calls of a client. */
+void http_call_options(struct http_client *c, CURL *h);
 void http_call_begin(struct http_call *call);
 void http_call_unpause(struct http_call *call);
 /* libcurl says that the transfer ended. */

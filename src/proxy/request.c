@@ -77,6 +77,7 @@ keep_for_log(struct request *r, const struct http1_head *h)
 {
 	if (r->sv->accesslog == NULL)
 		return;
+	(void)str_reserve(&r->line, h->method.n + h->target.n + sizeof " HTTP/1.1");
 	str_add(&r->line, h->method.p, h->method.n);
 	str_addc(&r->line, ' ');
 	str_add(&r->line, h->target.p, h->target.n);

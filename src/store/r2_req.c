@@ -49,6 +49,7 @@ r2_req_new(struct r2 *r2, const char *label, const char *method, const char *key
 	q->answer_max = ANSWER_MAX;
 	memcpy(q->payload, EMPTY_SHA256, sizeof(q->payload));
 	loop_call_init(&q->refuse, r2->loop, on_refuse, q);
+	(void)str_reserve(&q->path, strlen(r2->bucket_path) + klen + 32);
 	str_addz(&q->path, r2->bucket_path);
 	if (key == NULL)
 		return q;
@@ -322,7 +323,13 @@ send_signed(struct r2_req *q)
 	wire[o.nheaders++] = (struct http_header){"authorization", str_z(&auth)};
 	if (strcmp(q->method, "GET") == 0 || strcmp(q->method, "HEAD") == 0)
 		wire[o.nheaders++] = (struct http_header){"accept-encoding", "gzip, br"};
-	str_printf(&url, "%s%s%s%s", q->r2->origin, str_z(&q->path), q->query.len > 0 ? "?" : "", str_z(&q->query));
+	(void)str_reserve(&url, strlen(q->r2->origin) + q->path.len + q->query.len + 1);
+	str_addz(&url, q->r2->origin);
+	str_add(&url, q->path.p, q->path.len);
+	if (q->query.len > 0) {
+		str_addc(&url, '?');
+		str_add(&url, q->query.p, q->query.len);
+	}
 	o.url = str_z(&url);
 
 	q->status = 0;
