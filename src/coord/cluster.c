@@ -392,10 +392,11 @@ on_hello(void *arg, enum err e, const struct redisReply *r)
 	(void)rds_command(c->rds, 0, ignore, NULL, (struct rds_arg[]){ RDS_Z("CLIENT"), RDS_Z("SETNAME"), { name.p, name.len } }, 3);
 	str_fini(&name);
 	fresh = epoch != c->told;
-	if (fresh) {
-		log_info("cluster", "epoch %llu", (unsigned long long)epoch);
+	/* Who starts within the epoch that it remembers is late with its news, as anybody may be: leases need not wait for it. */
+	if (epoch != c->known_epoch)
 		c->announced = !c->must_announce;
-	}
+	if (fresh)
+		log_info("cluster", "epoch %llu", (unsigned long long)epoch);
 	c->epoch = c->told = epoch;
 	cluster_know(c, epoch, 0);
 	c->why.text[0] = '\0';
@@ -564,7 +565,6 @@ void
 cluster_must_announce(struct cluster *c)
 {
 	c->must_announce = true;
-	c->announced = false;
 }
 
 void

@@ -307,6 +307,9 @@ census_cb(void *arg, enum err e, uint64_t found, uint64_t marked, const char *wh
 	run_note(c, "census-found", found);
 	run_note(c, "census-marked", marked);
 	run_note(c, KEYS_SITE_CENSUS_DONE, b->began_ms);
+	/* Nobody else would look at those again: their marks say put, and there is nothing to put. */
+	if (*why != '\0')
+		run_note(c, KEYS_SITE_CENSUS_DUE, clock_real_ms());
 	if (found > marked)
 		log_error("census", "%llu objects have no file, more than migrator.max-delete (%lld): none is deleted. Is the disk complete? "
 		    "If so raise it and run the backfill again", (unsigned long long)found, (long long)b->env->conf->max_delete);

@@ -25,6 +25,7 @@ struct census {
 	struct candidate *v;
 	size_t n, cap, at, kept, marked;
 	bool calling, freed;		/* a call to Redis is out: it cannot be taken back */
+	bool unsure;			/* a candidate was written too short a time ago to be judged */
 	uint64_t found;			/* candidates of the first look, those not remembered too */
 	census_done *done;
 	void *arg;
@@ -113,7 +114,7 @@ mark_more(struct census *c)
 	size_t n = 0;
 
 	if (c->marked == c->kept) {
-		finished(c, ERR_OK, c->kept, c->kept, "");
+		finished(c, ERR_OK, c->kept, c->kept, c->unsure ? "some were written a moment ago" : "");
 		return;
 	}
 	for (; n < MARKS_AT_ONCE && c->marked < c->kept; c->marked++)
@@ -181,12 +182,14 @@ mark_cb(void *arg, enum err e, const struct mark *m)
 
 	if (!called(c))
 		return;
-	if (e != ERR_OK)
+	if (e != ERR_OK) {
 		fail(c, e, "Redis did not answer the census's second look");
-	else if (m->gen != 0 && (m->op == MARK_DELETE || clock_real_ms() - m->since_ms < PUT_MARK_OLD_MS))
+	} else if (m->gen != 0 && (m->op == MARK_DELETE || clock_real_ms() - m->since_ms < PUT_MARK_OLD_MS)) {
+		c->unsure = c->unsure || m->op == MARK_PUT;
 		pass_over(c);
-	else
+	} else {
 		c->op = store_head(c->env->r2, c->v[c->at].key, c->v[c->at].klen, c->env->conf->r2_request_limit, head_cb, c);
+	}
 }
 
 static void

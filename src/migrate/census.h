@@ -15,7 +15,8 @@ struct census;
 
 struct census *census_new(const struct reconcile_env *env);
 void census_candidate(struct census *c, const char *key, size_t klen);
-/* found: objects without a file in both looks; marked: as many, or 0 if that is too many. */
+/* found: objects without a file in both looks; marked: as many, or 0 if that is too many. why not empty with OK: some were written too
+ * short a time ago to be judged, another census is due. */
 typedef void census_done(void *arg, enum err e, uint64_t found, uint64_t marked, const char *why);
 void census_finish(struct census *c, census_done *done, void *arg);
 void census_free(struct census **c);
