@@ -566,6 +566,16 @@ writer_ready(struct writer *w)
 	return e;
 }
 
+/* None is skipped on the way up, by an edited file and a restart neither. Down is always open. */
+static enum err
+phase_follows(int last, int phase, struct errbuf *eb)
+{
+	if (last < 0 || phase <= last + 1)
+		return ERR_OK;
+	return err_set(eb, ERR_STATE, "phase %s does not follow %s, in which this proxy ran last: start it in %s, then r2shim phase set",
+	    phase_row((enum phase)phase)->name, phase_row((enum phase)last)->name, phase_row((enum phase)last)->name);
+}
+
 enum err
 writer_new(struct writer **wp, const struct reconcile_env *env, int phase, struct errbuf *eb)
 {
@@ -580,6 +590,11 @@ writer_new(struct writer **wp, const struct reconcile_env *env, int phase, struc
 	loop_timer_init(&w->clean_timer, env->loop, clean_cb, w);
 	*wp = w;
 	e = dirty_open(&w->dirty, env->loop, env->conf, &dirty_cbs, w, eb);
+	if (e != ERR_OK) {
+		writer_free(wp);
+		return e;
+	}
+	e = phase_follows(dirty_last_phase(w->dirty), phase, eb);
 	if (e != ERR_OK) {
 		writer_free(wp);
 		return e;

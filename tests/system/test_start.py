@@ -79,6 +79,19 @@ def test_redis_that_may_lose_keys(ready_to_start):
     fails(ready_to_start, (1, REFUSED), "appendonly")
 
 
+def test_a_phase_skipped_by_hand(ready_to_start):
+    """The phase file was edited while the proxy was down: one phase up is a move, two are none. Down is always open."""
+    proxy = ready_to_start.proxy
+    proxy.start()
+    proxy.stop()
+    proxy.write_phase("backfill")
+    fails(ready_to_start, (1,), "backfill does not follow passthrough")
+    for phase in ("dual-write", "backfill", "passthrough"):
+        proxy.write_phase(phase)
+        proxy.start()
+        proxy.stop()
+
+
 def test_all_mistakes_are_listed(ready_to_start):
     conf = ready_to_start.proxy.conf
     conf.write_text(conf.read_text().replace('policy = "sync"', 'policy = "maybe"').replace('lease = "2s"', 'lease = "2 weeks"')
