@@ -18,6 +18,7 @@
 /* What the gates look at, gathered first; the gates themselves are pure. */
 struct facts {
 	const struct conf *conf;
+	enum phase to;
 	const struct run *run;
 	uint64_t now_ms;
 	uint64_t marks, oldest_ms;
@@ -27,6 +28,10 @@ struct facts {
 	char preflight[256];		/* "": all is well */
 };
 
+/* A proxy's heartbeat says its phase a moment after it has moved. */
+#define MEMBERS_MS 3000
+#define MEMBERS_AGAIN_MS 200
+
 typedef bool gate_fn(const struct facts *f, char *text, size_t n);
 
 static bool
@@ -34,6 +39,26 @@ preflight(const struct facts *f, char *text, size_t n)
 {
 	snprintf(text, n, "%s", *f->preflight ? f->preflight : "R2, Redis, disk and clock are fit");
 	return *f->preflight == '\0';
+}
+
+/* Only neighbours are safe together: a proxy that lags two phases behind does not mirror what the others read from R2. */
+static bool
+members_follow(const struct facts *f)
+{
+	return f->run->phase_low < 0 || f->run->phase_low >= (int)f->to - 1;
+}
+
+static bool
+members(const struct facts *f, char *text, size_t n)
+{
+	bool ok = members_follow(f);
+
+	if (ok)
+		snprintf(text, n, "%zu", f->run->nmembers);
+	else
+		snprintf(text, n, "one of %zu is in %s still, by its last heartbeat: move it first", f->run->nmembers,
+		    phase_row((enum phase)f->run->phase_low)->name);
+	return ok;
 }
 
 static bool
@@ -168,6 +193,8 @@ struct gathering {
 	void *arg;
 	struct facts f;
 	struct gate_result results[NGATES];
+	struct loop_timer again;
+	uint64_t began_ms;
 	/* preflight's object */
 	char key[64], body[32];
 	size_t got;
@@ -198,6 +225,7 @@ evaluate(struct gathering *g, const char *trouble)
 		n++;
 	}
 	g->done(g->arg, g->results, n, all);
+	loop_timer_fini(&g->again);
 	mem_free(g);
 }
 
@@ -211,8 +239,20 @@ run_cb(void *arg, enum err e, const struct run *r)
 		return;
 	}
 	g->f.run = r;
+	if (!members_follow(&g->f) && clock_mono_ms() - g->began_ms < MEMBERS_MS) {
+		loop_timer_set(&g->again, MEMBERS_AGAIN_MS);
+		return;
+	}
 	g->f.verified = r->verify != NULL && verify_report_parse(r->verify, &g->f.verify);
 	evaluate(g, NULL);
+}
+
+static void
+again_cb(void *arg)
+{
+	struct gathering *g = arg;
+
+	run_get(g->env->cluster, run_cb, g);
 }
 
 static void
@@ -373,6 +413,9 @@ gate_check(const struct reconcile_env *env, enum phase to, gate_done *done, void
 	g->done = done;
 	g->arg = arg;
 	g->f.conf = env->conf;
+	g->f.to = to;
+	g->began_ms = clock_mono_ms();
+	loop_timer_init(&g->again, env->loop, again_cb, g);
 	g->got_equal = true;
 	if (to != PHASE_DUAL_WRITE) {
 		preflight_end(g);
