@@ -267,6 +267,8 @@ too_large(struct request *r)
 	writer_file_discard(&r->write.file);
 	if (r->write.op != NULL)
 		writer_finish(r->sv->writer, &r->write.op, WRITER_UNKNOWN, NULL, NULL);
+	if (r->write.finishing != NULL)		/* the upstream answered before it had the whole body: that answer is void */
+		writer_forget(r->sv->writer, &r->write.finishing);
 	r->reading_body = false;
 	http_conn_pause(r->conn);
 	if (http_conn_started(r->conn))

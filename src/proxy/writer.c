@@ -98,6 +98,7 @@ struct writer {
 };
 
 static void op_step(void *arg);
+static enum err watch_start(struct writer *w, struct errbuf *eb);
 static void watch_stop_if_idle(struct writer *w);
 
 /* Site-wide notes in Redis: a census is due, passthrough was left. */
@@ -195,6 +196,16 @@ crawled_cb(void *arg, uint64_t start_ms)
 
 static const struct watch_cb watch_cbs = {changed_cb, census_cb, crawled_cb};
 
+/* A reload could not start it. Until it runs no write is taken: nobody would see what an upload stored. */
+static void
+watch_again(struct writer *w)
+{
+	struct errbuf eb;
+
+	if (watch_start(w, &eb) == ERR_OK)
+		log_info("watch", "writes are taken again");
+}
+
 static void
 clean_cb(void *arg)
 {
@@ -212,6 +223,8 @@ clean_cb(void *arg)
 			w->clean_ms = 0;
 		}
 	}
+	if (w->watch == NULL && phase_row((enum phase)w->phase)->mirror)
+		watch_again(w);
 	note_census(w);
 	loop_timer_set(&w->clean_timer, CLEAN_MS);
 }
@@ -550,6 +563,8 @@ writer_ready(struct writer *w)
 	e = dirty_journal_state(w->dirty);
 	if (e != ERR_OK)
 		return e;
+	if (w->watch == NULL && phase_row((enum phase)w->phase)->mirror)
+		return ERR_UNAVAIL;
 	if (now < w->ready_until)
 		return w->ready;
 	e = local_sentinel(w->local, NULL);
@@ -628,7 +643,7 @@ writer_reload(struct writer *w, const struct reconcile_env *env, int phase)
 	if (now && !was) {
 		w->left_passthrough = true;
 		if (watch_start(w, &eb) != ERR_OK)
-			log_error("watch", "%s: writes past the proxy are found by backfill and verify only", eb.text);
+			log_error("watch", "%s: no write is taken until it can watch", eb.text);
 		census_cb(w, "passthrough was left");
 	}
 	watch_stop_if_idle(w);

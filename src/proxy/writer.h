@@ -42,7 +42,8 @@ struct dirty *writer_dirty(struct writer *w);
 /* Is it possible that keys are dirty that we do not know of: Redis is away, or the watcher has not looked at the whole tree yet? */
 bool writer_uncertain(const struct writer *w);
 
-/* May a write be taken at all now: journal writable, free disk above media.min-free? OK, NOSPACE, IO, SENTINEL. */
+/* May a write be taken at all now: journal writable, free disk above media.min-free? OK, NOSPACE, IO, SENTINEL,
+ * UNAVAIL (the watcher could not start). */
 enum err writer_ready(struct writer *w);
 
 typedef void writer_begun(void *arg, enum err e);
