@@ -42,6 +42,8 @@ struct task {
 	unsigned tries;
 	struct reconcile *rec;
 	struct loop_timer timer;
+	struct store_op *probe;
+	char why[256];			/* of the failure that the probe is about */
 };
 
 struct worker {
@@ -96,6 +98,7 @@ task_free(struct task *t)
 	list_del(&t->node);
 	w->ntasks--;
 	loop_timer_fini(&t->timer);
+	store_cancel(w->env->r2, &t->probe);
 	mem_free(t->key);
 	mem_free(t->etag);
 	mem_free(t);
@@ -120,14 +123,16 @@ failed_cb(void *arg, enum err e, bool dead)
 
 /* Is it the service that is away, not the key that is bad? */
 static bool
-is_outage(enum err e)
+is_outage(const struct reconcile_report *r)
 {
-	return e == ERR_UNAUTH || e == ERR_NOBUCKET || e == ERR_CLOCK || e == ERR_CONNECT || e == ERR_QUARANTINE || e == ERR_EPOCH ||
+	enum err e = r->e;
+
+	return (e == ERR_DENIED && r->r2) || e == ERR_UNAUTH || e == ERR_NOBUCKET || e == ERR_CLOCK || e == ERR_CONNECT || e == ERR_QUARANTINE || e == ERR_EPOCH ||
 	    e == ERR_SENTINEL;
 }
 
 static void
-task_pause(struct task *t, enum err e, const char *why)
+task_pause(struct task *t, bool outage, const char *why)
 {
 	struct worker *w = t->b->w;
 
@@ -137,27 +142,49 @@ task_pause(struct task *t, enum err e, const char *why)
 		return;
 	}
 	w->counts.retried++;
-	if (is_outage(e) && w->counts.trouble[0] == '\0') {
-		snprintf(w->counts.trouble, sizeof(w->counts.trouble), "%s", *why ? why : err_text(e));
+	if (outage && w->counts.trouble[0] == '\0') {
+		snprintf(w->counts.trouble, sizeof(w->counts.trouble), "%.*s", (int)sizeof(w->counts.trouble) - 1, why);
 		log_warn("migrator", "waiting: %s", w->counts.trouble);
 	}
 	loop_timer_set(&t->timer, retry_delay_ms(t->tries, RETRY_BASE_MS, RETRY_CAP_MS));
 }
 
 static void
+task_give_up(struct task *t)
+{
+	struct worker *w = t->b->w;
+
+	w->counts.failed++;
+	log_warn("migrator", "%s failed: %s", log_key(t->key, t->klen), t->why);
+	queue_fail(w->env->cluster, w->env->conf, t->key, t->klen, t->why, failed_cb, t);
+}
+
+static void
+probed_cb(void *arg, enum err e, const char *why)
+{
+	struct task *t = arg;
+
+	t->probe = NULL;
+	if (e != ERR_OK)
+		task_pause(t, true, why != NULL && *why ? why : err_text(e));
+	else
+		task_give_up(t);
+}
+
+static void
 task_failed(struct task *t, const struct reconcile_report *r)
 {
 	struct worker *w = t->b->w;
-	const char *why = *r->why ? r->why : err_text(r->e);
+	bool outage = is_outage(r);
 
+	snprintf(t->why, sizeof(t->why), "%s", *r->why ? r->why : err_text(r->e));
 	t->tries++;
-	if (is_outage(r->e) || (t->tries < TRIES_IN_PLACE && err_retryable(r->e))) {
-		task_pause(t, r->e, why);
-		return;
-	}
-	w->counts.failed++;
-	log_warn("migrator", "%s failed: %s", log_key(t->key, t->klen), why);
-	queue_fail(w->env->cluster, w->env->conf, t->key, t->klen, why, failed_cb, t);
+	if (outage || (t->tries < TRIES_IN_PLACE && err_retryable(r->e)))
+		task_pause(t, outage, t->why);
+	else if (r->r2 && err_retryable(r->e))
+		t->probe = store_probe(w->env->r2, probed_cb, t);	/* an R2 that is away must not make dead letters */
+	else
+		task_give_up(t);
 }
 
 static void
@@ -198,7 +225,7 @@ reconciled_cb(void *arg, const struct reconcile_report *r)
 		/* Somebody else holds it; if that one dies the key must be looked at again. */
 		t->tries++;
 		if (t->tries < TRIES_IN_PLACE) {
-			task_pause(t, r->e, "");
+			task_pause(t, false, "");
 			return;
 		}
 		queue_hint(w->env->cluster, t->key, t->klen);
@@ -399,7 +426,7 @@ worker_stop(struct worker *w, void (*stopped)(void *arg), void *arg)
 	LIST_FOREACH(p, n, &w->tasks) {
 		struct task *t = LIST_ENTRY(p, struct task, node);
 
-		if (loop_timer_pending(&t->timer)) {
+		if (loop_timer_pending(&t->timer) || t->probe != NULL) {
 			t->b->dropped = true;
 			task_free(t);
 		}

@@ -162,6 +162,13 @@ fail(struct reconcile *r, enum err e, const char *what)
 }
 
 static enum go
+fail_r2(struct reconcile *r, enum err e, const char *what)
+{
+	r->report.r2 = true;
+	return fail(r, e, what);
+}
+
+static enum go
 defer(struct reconcile *r, enum err e, const char *why)
 {
 	return end(r, RECONCILE_DEFERRED, e, why);
@@ -266,7 +273,7 @@ on_head(void *arg, enum err e, const struct store_meta *m)
 
 	r->op = NULL;
 	if (e != ERR_OK && e != ERR_NOTFOUND) {
-		fail(r, e, "R2, HEAD");
+		fail_r2(r, e, "R2, HEAD");
 		return;
 	}
 	take_meta(r, e == ERR_OK ? m : NULL);
@@ -460,7 +467,7 @@ on_uploads(void *arg, enum err e, const char *etag)
 	(void)etag;
 	r->op = NULL;
 	if (e != ERR_OK && e != ERR_UNSUPPORTED && e != ERR_NOTFOUND) {
-		fail(r, e, "R2, unfinished uploads");
+		fail_r2(r, e, "R2, unfinished uploads");
 		return;
 	}
 	to(r, STEP_HEAD);
@@ -538,7 +545,7 @@ changed(struct reconcile *r, enum err e, const char *what)
 	r->in_flight = e == ERR_TIMEOUT || e == ERR_CLOSED;
 	if (e == ERR_OK)
 		return true;
-	fail(r, e, what);
+	fail_r2(r, e, what);
 	return false;
 }
 

@@ -35,6 +35,7 @@ const char *reconcile_result_name(enum reconcile_result r);
 struct reconcile_report {
 	enum reconcile_result result;
 	enum err e;		/* FAILED and DEFERRED: why */
+	bool r2;		/* FAILED: it was R2 that failed it, not the disk or Redis */
 	bool clean;		/* the sides are equal and no mark stands: nobody wrote meanwhile */
 	uint64_t gen;		/* the mark's gen that was cleared (clean) */
 	uint64_t bytes;		/* sent */
