@@ -8,6 +8,8 @@
 
 const char *const cmd_backfill_help[] = {
 	"  start    begin a run, or go on from the cursor of a stopped one; needs phase backfill or later",
+	"           --all: look at the headers of every object, not only at those that the listing shows to",
+	"           differ: after a change of cache-control, or where other programs have filled the bucket",
 	"  stop     stop feeding; what is queued is finished",
 	"",
 	"The work is done by `r2shim migrator` processes. Progress: r2shim status --watch",
@@ -55,7 +57,7 @@ wait(struct session *s, struct waiting *w)
 }
 
 static enum cmd_exit
-start(struct session *s)
+start(struct session *s, bool all)
 {
 	struct waiting w = {0}, w2 = {0};
 
@@ -68,7 +70,7 @@ start(struct session *s)
 		    w.phase_low < 0 ? "no phase" : phase_row((enum phase)w.phase_low)->name);
 		return CMD_REFUSED;
 	}
-	run_start(s->env.cluster, done_cb, &w2);
+	run_start(s->env.cluster, all, done_cb, &w2);
 	if (!wait(s, &w2)) {
 		if (w2.e != ERR_STATE)
 			return CMD_UNREACHABLE;
@@ -102,8 +104,10 @@ cmd_backfill(int argc, char **argv)
 	struct session s;
 	enum cmd_exit x;
 	unsigned n;
+	bool all = false;
+	const struct session_opt opts[] = {{"--all", NULL, &all}};
 
-	if (!session_args(argc, argv, &path, NULL, 0, words, 1, &n))
+	if (!session_args(argc, argv, &path, opts, 1, words, 1, &n))
 		return CMD_USAGE;
 	if (n != 1 || (strcmp(words[0], "start") != 0 && strcmp(words[0], "stop") != 0)) {
 		fprintf(stderr, "r2shim backfill: start or stop? See r2shim backfill --help\n");
@@ -112,7 +116,7 @@ cmd_backfill(int argc, char **argv)
 	x = session_open(&s, path, SESSION_REDIS, "command");
 	if (x != CMD_OK)
 		return x;
-	x = strcmp(words[0], "start") == 0 ? start(&s) : stop(&s);
+	x = strcmp(words[0], "start") == 0 ? start(&s, all) : stop(&s);
 	session_close(&s);
 	return x;
 }

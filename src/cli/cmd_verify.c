@@ -111,6 +111,8 @@ print_text(struct verifying *v)
 		printf("  0 bad of %s: below %.3f %% are bad, with 95 %% confidence\n", out_count(a, r->files), 300.0 / (double)r->files);
 	if (*v->why)
 		printf("  %s\n", v->why);
+	if (r->n[VERIFY_METADATA] != 0)
+		printf("  metadata is mended by: r2shim backfill start --all\n");
 	printf("%s\n", r->clean ? "clean" : "NOT clean");
 }
 

@@ -65,6 +65,7 @@ static const struct {
 	{"finished", offsetof(struct run, finished_ms)},
 	{"files", offsetof(struct run, files)},
 	{"bytes", offsetof(struct run, bytes)},
+	{"all", offsetof(struct run, all)},
 	{"queued", offsetof(struct run, queued)},
 	{"skipped", offsetof(struct run, skipped)},
 	{"copied", offsetof(struct run, copied)},
@@ -197,9 +198,9 @@ set_state(struct cluster *c, const char *verb, uint64_t id, void (*done)(void *a
 }
 
 void
-run_start(struct cluster *c, void (*done)(void *arg, enum err e), void *arg)
+run_start(struct cluster *c, bool all, void (*done)(void *arg, enum err e), void *arg)
 {
-	set_state(c, "start", 0, done, arg);
+	set_state(c, "start", all, done, arg);
 }
 
 void

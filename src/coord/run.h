@@ -29,6 +29,7 @@ struct run {
 	char *cursor;			/* the last key that was fed, raw bytes; NULL: the beginning */
 	size_t cursor_len;
 	uint64_t files, bytes;		/* walked */
+	uint64_t all;			/* 1: the listing is not believed about an object's headers */
 	uint64_t queued;		/* keys put into batches */
 	uint64_t skipped;		/* equal by the listing alone */
 	uint64_t copied, copied_bytes, equal, deleted, failed;	/* done by workers */
@@ -47,8 +48,9 @@ struct run {
 void run_fini(struct run *r);
 /* Reads it. r is valid during the callback. */
 void run_get(struct cluster *c, void (*done)(void *arg, enum err e, const struct run *r), void *arg);
-/* start: a new run, or on from the cursor of a stopped one; STATE if it runs already. stop: STATE if it does not. */
-void run_start(struct cluster *c, void (*done)(void *arg, enum err e), void *arg);
+/* start: a new run, or on from the cursor of a stopped one; STATE if it runs already. all: ask R2 for the headers of every object, also
+ * where the listing shows that the bytes are equal. stop: STATE if it does not. */
+void run_start(struct cluster *c, bool all, void (*done)(void *arg, enum err e), void *arg);
 void run_stop(struct cluster *c, void (*done)(void *arg, enum err e), void *arg);
 /* The feeder's: everything is queued; nothing is left. STATE if the run has another id or was stopped meanwhile. */
 void run_fed(struct cluster *c, uint64_t id, void (*done)(void *arg, enum err e), void *arg);

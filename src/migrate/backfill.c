@@ -41,7 +41,7 @@ struct object {
 
 struct backfill {
 	const struct reconcile_env *env;
-	bool active, census_only, from_start;
+	bool active, census_only, from_start, all;
 	uint64_t run_id, began_ms;
 	void (*done)(void *arg, bool ok, const char *why);
 	void *arg;
@@ -218,11 +218,12 @@ batch_add(struct backfill *b, const struct file *f, const struct object *o)
 {
 	struct str k = STR_INIT;
 
+	/* An object of unknown age is asked for its headers. */
 	if (b->batch == NULL)
 		b->batch = json_array();
 	str_add_base64(&k, f->key, f->klen);
 	json_array_append_new(b->batch, json_pack("{s:s, s:s, s:I, s:I}", "k", str_z(&k), "e", o != NULL ? o->etag : "", "s",
-	    (json_int_t)(o != NULL ? o->size : 0), "m", (json_int_t)(o != NULL ? o->last_modified_ms : 0)));
+	    (json_int_t)(o != NULL ? o->size : 0), "m", (json_int_t)(o != NULL && !b->all ? o->last_modified_ms : 0)));
 	str_fini(&k);
 	b->batch_bytes += f->size;
 	mem_free(b->last_key);
@@ -441,6 +442,7 @@ backfill_start(struct backfill *b, const struct run *r, bool census_only, void (
 	b->census_only = census_only;
 	b->from_start = cursor == NULL;
 	b->run_id = r->id;
+	b->all = r->all != 0;
 	b->began_ms = clock_real_ms();
 	b->done = done;
 	b->arg = arg;

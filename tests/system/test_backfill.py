@@ -1,5 +1,6 @@
 """Moving what was there before: shared by migrators, whole after a kill, equal for rclone."""
 import random
+import time
 
 from harness import eventually
 from history import content
@@ -97,6 +98,23 @@ def test_verify_finds_what_is_planted(make_stack):
     assert not report["clean"]
     assert (report["different"], report["missing"], report["extra"]) == (1, 1, 1), report
     assert stack.proxy.run("phase", "set", "read-r2")[0] == 4
+
+
+def test_headers_of_another_program_are_mended(make_stack):
+    """Equal bytes: the listing says that nothing is to do, verify says otherwise."""
+    stack = make_stack().start()
+    fill(stack, 30)
+    stack.proxy.climb("backfill")
+    stack.proxy.backfill()
+    key = sorted(stack.bucket.list())[0]
+    seen = (stack.media / key).stat().st_ctime
+    eventually(lambda: time.time() > seen + 3, 10, "the object is surely younger than the file")
+    stack.bucket.put(key, (stack.media / key).read_bytes())
+    stack.proxy.backfill()
+    assert stack.proxy.verify()["metadata"] == 1
+    stack.proxy.insist("backfill", "start", "--all", timeout=20)
+    eventually(lambda: stack.proxy.status()["backfill"]["state"] == "complete", 60, "backfill complete", 0.1)
+    assert stack.proxy.verify()["clean"]
 
 
 def test_backfill_does_not_disturb_writes(make_stack):

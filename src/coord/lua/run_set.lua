@@ -1,5 +1,5 @@
 -- keys: EPOCH RUNSTATE BACKFILL
--- Moves the backfill run from one state to the next. KEYS: epoch, run-state, backfill. ARGV: epoch, verb, run id.
+-- Moves the backfill run from one state to the next. KEYS: epoch, run-state, backfill. ARGV: epoch, verb, run id (start: 1 to look at all files' headers).
 -- Returns 1, or 0 where the state does not allow it.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return redis.error_reply('EPOCH differs') end
 local state = redis.call('HGET', KEYS[2], 'state') or 'idle'
@@ -14,6 +14,7 @@ if verb == 'start' then
 		redis.call('DEL', KEYS[2])
 		redis.call('HSET', KEYS[2], 'state', 'feeding', 'id', now, 'started', now)
 	end
+	if ARGV[3] == '1' then redis.call('HSET', KEYS[2], 'all', 1) end
 	return 1
 elseif verb == 'stop' then
 	if state ~= 'feeding' then return 0 end
