@@ -18,6 +18,8 @@
 #define BUSY_MS 100
 /* The journal refused a mark: try again soon, nothing can be acknowledged meanwhile. */
 #define REMARK_MS 1000
+/* The file that a mark speaks of is gone, and nobody told: it is looked at once more. */
+#define GONE_MS 500
 
 enum mark_stage {
 	MARK_STAGE_NONE,	/* nothing noticed that is not a durable mark */
@@ -372,6 +374,21 @@ copy_pause(struct item *it, uint64_t ms)
 	loop_timer_set(&it->copy_timer, ms);
 }
 
+/*
+ * A put is marked, but the file is gone: it was removed while nobody watched (we were dead, events were lost), or another look overtook the
+ * removal's. The mark is of a write that is over, so what the disk shows now is its outcome.
+ */
+static void
+look_again(struct item *it)
+{
+	if (it->mark_stage != MARK_STAGE_NONE)
+		return;		/* a look is on its way, and queues the copy */
+	it->first_seq = it->last_seq + 1;
+	it->mark_stage = MARK_STAGE_RETRY;
+	list_add_tail(&it->m->unmarked, &it->unmarked);
+	loop_timer_set(&it->mark_timer, GONE_MS);
+}
+
 static void
 reconciled_cb(void *arg, const struct reconcile_report *r)
 {
@@ -412,6 +429,12 @@ reconciled_cb(void *arg, const struct reconcile_report *r)
 		item_check_done(it);
 		return;
 	case RECONCILE_ORPHAN:
+		item_settled(it, false);
+		if (dirty_get(m->dirty, it->key, it->klen, &mark))
+			look_again(it);
+		else
+			item_check_done(it);	/* clean: without a mark nothing says that it was deleted */
+		return;
 	case RECONCILE_DEFERRED:
 	case RECONCILE_FAILED:
 		break;

@@ -703,6 +703,22 @@ test_a_locked_file_is_waited_for(void **st)
 	assert_true(r2_has("a.txt", "one"));
 }
 
+/* A put is owed, and the file goes while no proxy runs: nobody sees it go. */
+static void
+test_removed_while_nobody_watched(void **st)
+{
+	(void)st;
+	put("a.txt", "one");
+	fake.down = ERR_UNAVAIL;
+	put("a.txt", "two");
+	die();
+	assert_int_equal(unlink("a.txt"), 0);
+	fake.down = ERR_OK;
+	start();
+	assert_true(wait_for(drained));
+	assert_null(find(&fake, "a.txt", false));
+}
+
 /* More events than the kernel keeps: the answer waits until the tree was looked at. */
 static void
 test_lost_events_hold_the_answer(void **st)
@@ -791,6 +807,7 @@ main(void)
 		T(test_a_write_beside_an_open_request_is_not_lost),
 		T(test_names_that_r2_cannot_hold),
 		T(test_a_locked_file_is_waited_for),
+		T(test_removed_while_nobody_watched),
 		T(test_lost_events_hold_the_answer),
 		T(test_drain),
 		T(test_end_in_the_middle),
