@@ -42,7 +42,7 @@ operations(const struct sandbox *sb)
 		json_t *o = NULL;
 
 		for (int status = 0; status < S3_STATUS_MAX; status++) {
-			char key[8];
+			char key[16];
 
 			if (sb->counts[op][status] == 0)
 				continue;
