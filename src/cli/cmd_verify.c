@@ -27,7 +27,7 @@ const char *const cmd_verify_help[] = {
 
 struct verifying {
 	struct session s;
-	bool json, done;
+	bool json, done, counted;
 	struct out_progress progress;
 	uint64_t total;
 	json_t *findings;
@@ -123,7 +123,7 @@ total_cb(void *arg, enum err e, const struct run *r)
 
 	if (e == ERR_OK)
 		v->total = r->files;
-	v->done = true;
+	v->counted = true;	/* perhaps when the verify runs already */
 }
 
 static enum cmd_exit
@@ -134,10 +134,9 @@ run(struct verifying *v, uint64_t sample)
 
 	/* How many there are is known from the backfill; it only shapes the bar. */
 	run_get(v->s.env.cluster, total_cb, v);
-	(void)session_wait(&v->s, &v->done, v->s.conf->redis_timeout);
+	(void)session_wait(&v->s, &v->counted, v->s.conf->redis_timeout);
 	if (sample != 0)
 		v->total = sample;
-	v->done = false;
 	out_progress_begin(&v->progress, "verify");
 	vf = verify_start(&v->s.env, sample, (unsigned)v->s.conf->migrator_concurrency, &cb, v);
 	while (!v->done)
