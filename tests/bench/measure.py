@@ -58,7 +58,7 @@ def wrk(url, seconds, connections, pids, where):
     {requests, seconds, rps, cpu_us (a request), busy (of a CPU), p50_ms, p99_ms, errors}."""
     before, began = [cpu_seconds(pid) for pid in pids], time.monotonic()
     command = [*GUARD, "/usr/bin/taskset", "-c", ",".join(map(str, where)), "/usr/bin/wrk", "-t1", f"-c{connections}",
-               f"-d{seconds}s", "--latency", "-s", str(HERE / "wrk.lua"), url]
+               f"-d{seconds}s", "--timeout", "30s", "--latency", "-s", str(HERE / "wrk.lua"), url]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds + 30,
                           env=clean_env())
     elapsed = time.monotonic() - began

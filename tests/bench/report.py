@@ -74,18 +74,18 @@ def proxy_text(env, result):
                                                                 f"{result['connections']} connections,")]
     for section in result["tables"]:
         names = list(section["rows"][0]["servers"])
-        rows, errors = [], 0
+        rows, failed = [], {}
         for row in section["rows"]:
             servers = row["servers"]
             ours, peers = servers[names[0]], [servers[name] for name in names[1:]]
             rows.append([row["size"], *(f"{number(s['rps'])} ({number(s['cpu_us'])})" for s in servers.values()),
                          times(ours["rps"], max(p["rps"] for p in peers)),
                          times(ours["cpu_us"], min(p["cpu_us"] for p in peers))])
-            errors += sum(s["errors"] for s in servers.values())
+            for name, s in servers.items():
+                failed[name] = failed.get(name, 0) + s["errors"]
         parts.append(f"{section['title']}, requests/s (CPU microseconds a request):")
         parts.append(table(["", *names, "rate x", "CPU x"], rows))
-        if errors:
-            parts.append(f"{errors} requests failed: these figures are not to be trusted.")
+        parts += [f"{count} requests to {name} failed: its figures are not to be trusted." for name, count in failed.items() if count]
     parts.append(f"Peak memory of the proxy over all of it: {result['rss'] / 1e6:.1f} MB.")
     return "\n\n".join(parts)
 
