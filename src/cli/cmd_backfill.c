@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "cli/session.h"
 #include "coord/phase.h"
 #include "coord/run.h"
@@ -15,6 +16,10 @@ const char *const cmd_backfill_help[] = {
 	"The work is done by `r2shim migrator` processes. Progress: r2shim status --watch",
 	NULL,
 };
+
+/* So long may a proxy's new phase be unheard; how often it is asked for. */
+#define HEARD_MS 3000
+#define ASK_AGAIN_MS 50
 
 struct waiting {
 	bool done;
@@ -56,18 +61,33 @@ wait(struct session *s, struct waiting *w)
 	return false;
 }
 
+static bool
+all_backfill(const struct waiting *w)
+{
+	return w->phase_low >= 0 && phase_row((enum phase)w->phase_low)->backfill && phase_row((enum phase)w->phase_high)->backfill;
+}
+
 static enum cmd_exit
 start(struct session *s, bool all)
 {
-	struct waiting w = {0}, w2 = {0};
+	struct waiting w, w2 = {0};
+	uint64_t until = clock_mono_ms() + HEARD_MS;
+	bool never = false;
 
-	run_get(s->env.cluster, run_cb, &w);
-	if (!wait(s, &w))
-		return CMD_UNREACHABLE;
-	if (w.phase_low < 0 || !phase_row((enum phase)w.phase_low)->backfill || !phase_row((enum phase)w.phase_high)->backfill) {
-		fprintf(stderr, "r2shim backfill: every proxy must be in phase backfill, read-r2 or validate; %s is in %s\n",
-		    w.phase_low < 0 ? "no proxy is registered, and this one" : "one",
-		    w.phase_low < 0 ? "no phase" : phase_row((enum phase)w.phase_low)->name);
+	/* A proxy that was moved a moment ago may not have been heard since. */
+	do {
+		memset(&w, 0, sizeof(w));
+		run_get(s->env.cluster, run_cb, &w);
+		if (!wait(s, &w))
+			return CMD_UNREACHABLE;
+	} while (!all_backfill(&w) && phase_row((enum phase)s->conf->phase)->backfill && clock_mono_ms() < until &&
+	    !session_wait(s, &never, ASK_AGAIN_MS));
+	if (!all_backfill(&w)) {
+		if (w.phase_low < 0)
+			fprintf(stderr, "r2shim backfill: no proxy of the site runs\n");
+		else
+			fprintf(stderr, "r2shim backfill: every proxy must be in phase backfill, read-r2 or validate; one is in %s\n",
+			    phase_row((enum phase)w.phase_low)->name);
 		return CMD_REFUSED;
 	}
 	run_start(s->env.cluster, all, done_cb, &w2);

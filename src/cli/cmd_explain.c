@@ -104,6 +104,8 @@ verdict(const struct explaining *x, struct str *out)
 		str_printf(out, "the disk: %s reads from there", row->name);
 	else if (row->read == PHASE_FROM_CANARY && !phase_canary(x->key, x->klen, (unsigned)c->canary))
 		str_printf(out, "the disk: the key is not among the canary's %lld %%", (long long)c->canary);
+	else if (x->r2_err == ERR_NOTFOUND && x->file_err == ERR_NOTFOUND)
+		str_addz(out, "nowhere: neither side has it");
 	else if (x->r2_err != ERR_OK)
 		str_printf(out, "the disk, as a fallback: R2 says: %s", err_text(x->r2_err));
 	else
@@ -159,7 +161,7 @@ print(struct explaining *x, bool json)
 		printf("\n");
 		json_decref(j);
 	} else {
-		printf("key     %s\ndisk    %s\nR2      %s\nmark    %s\nserved  from %s\n", str_z(&key), str_z(&disk), str_z(&r2), str_z(&mark),
+		printf("key          %s\ndisk         %s\nR2           %s\nmark         %s\nserved from  %s\n", str_z(&key), str_z(&disk), str_z(&r2), str_z(&mark),
 		    str_z(&from));
 	}
 	str_fini(&key);

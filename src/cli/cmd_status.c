@@ -241,10 +241,14 @@ print_backfill(const json_t *j)
 	char a[40], c[40], d[40];
 	uint64_t queued = num(b, "queued"), done = num(b, "done");
 
+	if (*word(b, "step") == '\0') {
+		printf("backfill   not known without Redis\n");
+		return;
+	}
 	printf("backfill   %s", word(b, "step"));
 	if (queued != 0)
-		printf(": %s of %s keys done (%s copied, %s)", out_count(a, done > queued ? queued : done), out_count(c, queued),
-		    out_size(d, num(b, "copied_bytes")), word(b, "step"));
+		printf(": %s of %s keys done, %s copied", out_count(a, done > queued ? queued : done), out_count(c, queued),
+		    out_size(d, num(b, "copied_bytes")));
 	printf("\n");
 	printf("queue      %s live, %s batches, %s dead letters\n", out_count(a, num(q, "live")), out_count(c, num(q, "backfill")),
 	    out_count(d, num(q, "dead")));

@@ -76,7 +76,8 @@ session_open(struct session *s, const char *conf_path, int what, const char *rol
 	s->conf = cmd_conf(conf_path);
 	if (s->conf == NULL)
 		return CMD_CONFIG;
-	log_setup((enum log_level)s->conf->log_level, s->conf->log_format != 0);
+	/* Whoever typed the command wants its answer, not the news that everything is as it should be. */
+	log_setup(s->conf->log_level == LOG_LVL_INFO ? LOG_LVL_WARN : (enum log_level)s->conf->log_level, s->conf->log_format != 0);
 	mime_init();
 	s->env.conf = s->conf;
 	s->env.loop = loop_new();

@@ -562,6 +562,13 @@ cluster_heartbeat(struct cluster *c, const char *json)
 }
 
 void
+cluster_beat_now(struct cluster *c)
+{
+	if (c->state == CLUSTER_UP)
+		loop_timer_set(&c->beat, 0);
+}
+
+void
 cluster_must_announce(struct cluster *c)
 {
 	c->must_announce = true;

@@ -68,6 +68,8 @@ void cluster_announced(struct cluster *c);
 /* This process's heartbeat: a JSON object (text) written every second to members or workers, with "time" (Redis's, ms) and "epoch" put in
  * front. Replaces the last one; copied. */
 void cluster_heartbeat(struct cluster *c, const char *json);
+/* The heartbeat has news that others wait for (a phase): it goes out now. */
+void cluster_beat_now(struct cluster *c);
 /* Removes this process's entry (a clean end); done may be NULL. */
 void cluster_leave(struct cluster *c, void (*done)(void *arg), void *arg);
 /* Checks of Redis for `check --online` and the gates: policy, persistence. The callback's text is empty if all is well. */

@@ -123,6 +123,16 @@ apply_log(const struct conf *c)
 	log_setup((enum log_level)c->log_level, c->log_format == 1);
 }
 
+static void
+heartbeat(struct server *sv)
+{
+	struct str beat = STR_INIT;
+
+	status_heartbeat(sv, &beat);
+	cluster_heartbeat(sv->cluster, str_z(&beat));
+	str_fini(&beat);
+}
+
 bool
 server_reload(struct server *sv, struct str *errors)
 {
@@ -154,6 +164,8 @@ server_reload(struct server *sv, struct str *errors)
 		breaker_init(&sv->r2_breaker, BREAKER_FAILURES, BREAKER_OPEN_MS);
 	writer_reload(sv->writer, &s->env, (int)s->phase);
 	server_probe(sv);
+	heartbeat(sv);
+	cluster_beat_now(sv->cluster);
 	log_info("proxy", "reloaded: phase %s%s%s", phase_row(s->phase)->name, s->phase == old->phase ? "" : ", was ",
 	    s->phase == old->phase ? "" : phase_row(old->phase)->name);
 	return true;
@@ -295,11 +307,8 @@ static void
 on_tick(void *arg)
 {
 	struct server *sv = arg;
-	struct str beat = STR_INIT;
 
-	status_heartbeat(sv, &beat);
-	cluster_heartbeat(sv->cluster, str_z(&beat));
-	str_fini(&beat);
+	heartbeat(sv);
 	if (sv->r2_err != ERR_OK && sv->probe == NULL && ++sv->ticks % PROBE_TICKS == 0)
 		server_probe(sv);
 	loop_timer_set(&sv->tick, TICK_MS);

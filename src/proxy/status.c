@@ -115,9 +115,12 @@ void
 status_heartbeat(const struct server *sv, struct str *out)
 {
 	struct writer_state w;
+	json_t *j;
 
 	writer_state(sv->writer, &w);
-	dump(common(sv, &w), out);
+	j = common(sv, &w);
+	json_object_set_new(j, "id", json_string(cluster_id(sv->cluster)));
+	dump(j, out);
 }
 
 void
