@@ -52,6 +52,8 @@ gather(const struct server *sv, const struct writer_state *w, struct lines *l)
 		add(l, "journal: %s", err_text(w->journal));
 	if (w->watch_trouble != NULL)
 		add(l, "watcher: %s", w->watch_trouble);
+	else if (!w->watching && phase_row(sv->snap->phase)->mirror)
+		add(l, "watcher: it could not start, no write is taken; fs.inotify.max_user_instances?");
 }
 
 bool
