@@ -99,8 +99,10 @@ def by_junit(suite, code, output):
     total = Counts()
     for case in tree.iter("testcase"):
         name = f"{case.get('classname')}.{case.get('name')}"
-        if case.find("failure") is not None or case.find("error") is not None:
+        bad = case.find("failure") if case.find("failure") is not None else case.find("error")
+        if bad is not None:
             total.failed += 1
+            total.show.append(f"FAILED {name}\n" + "\n".join((bad.text or bad.get("message") or "").splitlines()[:SHOWN]))
         elif case.find("skipped") is not None:
             total.skipped += 1
             total.show.append(f"skipped {name}: {case.find('skipped').get('message')}")
@@ -145,8 +147,8 @@ class Suite:
                 raise Unreadable(f"not done after {self.limit} s")
             counts = self.count(self, code, output)
         except Unreadable as e:
-            counts = Counts(0, 1, 0, [f"{self.name}: {e}"])
-        if counts.failed:
+            counts = Counts(0, 1, 0, [f"{self.name}: {e}", f"--- {self.log}\n" + "\n".join(output.splitlines()[-SHOWN:])])
+        if counts.failed and not counts.show:
             counts.show.append(f"--- {self.log}\n" + "\n".join(output.splitlines()[-SHOWN:]))
         return counts, time.monotonic() - began
 
@@ -166,7 +168,8 @@ SANITIZERS = {"ASAN_OPTIONS": "detect_leaks=1:halt_on_error=1", "UBSAN_OPTIONS":
 # Of the system tests these are left out under the sanitizers: they test no code of ours, or compare the sandbox with miniflare.
 NOT_ASAN = {"test_history", "test_site"}
 # Seconds that a file takes, to begin with the long ones; a file that is not here is thought to be short.
-LONG = {"test_kill": 300, "test_phases": 200, "test_backfill": 100, "test_writes": 90, "test_degraded": 80}
+LONG = {"test_phases": 75, "test_degraded": 65, "test_writes": 60, "test_backfill": 60, "test_kill": 60, "test_start": 40,
+        "test_sandbox_clients": 30, "test_http": 25, "test_sandbox_wire": 20, "test_census": 20}
 
 
 def build(name, folder, options, what, **env):

@@ -104,6 +104,8 @@ class History:
                 return None
             return f"404, but {url} has {allowed}"
         present = [version for version in allowed if version.digest is not ABSENT]
+        if any(self.half_written(url, version, start, response, method) for version in present):
+            return None
         if method == "HEAD":
             size = int(response.headers.get("Content-Length", -1))
             return None if any(version.size == size for version in present) else \
@@ -117,6 +119,23 @@ class History:
             return None
         return (f"{url}: {response.length} bytes, {self.whose(url, response)}; read {start:.4f}-{end:.4f}, "
                 f"allowed {allowed}")
+
+    def half_written(self, url, version, start, response, method):
+        """Is this the first part of a new file? Django writes it in place, and until its upload is answered it may be seen so."""
+        with self.lock:
+            versions = self.documents[url]
+            index = versions.index(version)
+            new = index > 0 and versions[index - 1].digest is ABSENT
+        if not new or version.seed is None or (version.acked is not None and version.acked < start):
+            return False
+        if method == "HEAD":
+            return 0 <= int(response.headers.get("Content-Length", -1)) < version.size
+        if response.status == 206:
+            found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", response.headers["Content-Range"])
+            return bool(found) and int(found[3]) < version.size and \
+                content(version.seed, version.size)[int(found[1]):int(found[2]) + 1] == response.body
+        return response.length < version.size and \
+            hashlib.sha256(content(version.seed, version.size)[:response.length]).hexdigest() == response.sha256
 
     def whose(self, url, response):
         owner, number = self.origin.get(response.sha256, (None, None))

@@ -56,6 +56,23 @@ def test_parts_and_heads():
     assert seen(history, now, now, b"", 200, {"Content-Length": "999"}, "HEAD")
 
 
+def test_a_new_file_may_be_seen_half_written_until_it_is_answered():
+    history, body = History(), content("seed", 1000)
+    history.done(history.begin(URL))
+    version = history.begin(URL, body, "seed")
+    now = time.monotonic()
+    head, part = {"Content-Length": "0"}, {"Content-Range": "bytes 10-19/20"}
+    for look in ((b"", 200, head, "HEAD"), (b"", 200), (body[:500], 200), (body[10:20], 206, part)):
+        assert seen(history, now, now, *look) is None, look
+    assert seen(history, now, now, body[1:500])
+    history.done(version)
+    now = time.monotonic()
+    for look in ((b"", 200, head, "HEAD"), (b"", 200), (body[:500], 200), (body[10:20], 206, part)):
+        assert seen(history, now, now, *look), look
+    version = history.begin(URL, content("later", 1000), "later")
+    assert seen(history, now, version.sent + 1, b""), "an overwrite is a rename: never half"
+
+
 def test_given_up_is_not_expected():
     history = History()
     version = history.begin("/media/a", b"a")
