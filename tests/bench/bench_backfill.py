@@ -59,6 +59,7 @@ def ours(media, files):
         stack.proxy.run("phase", "set", phase, *waived, check=True)
         stack.proxy.wait_phase(phase)
     eventually(lambda: not stack.proxy.status()["census"]["due"], 60, "the census that follows passthrough", 0.1)
+    eventually(lambda: [proxy["phase"] for proxy in stack.proxy.status()["proxies"]] == ["backfill"], 30, "its heartbeat")
     first = backfill(stack, files)
     check(stack.sandbox, files, "r2shim")
     again = backfill(stack, files)
