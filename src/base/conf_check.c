@@ -390,6 +390,9 @@ check_media(struct conf_loading *ld)
 		conf_mistake(ld, conf_pos_of(ld, "media.url"),
 		    "phases above backfill need a prefix with a class for \"%s\" itself in media.prefixes",
 		    c->media_url);
+	if (c->phase > PHASE_BACKFILL && c->source == CONF_SOURCE_ORIGIN)
+		conf_mistake(ld, conf_pos_of(ld, "media.source"),
+		    "media.source = \"origin\" reads from the upstream in every phase: phases above backfill need \"disk\"");
 	for (size_t i = 0; i < c->uploads.n; i++)
 		if (!is_url_path(c->uploads.v[i]))
 			conf_mistake(ld, conf_pos_of(ld, "media.uploads"),

@@ -54,6 +54,13 @@ signal_cb(void *arg)
 }
 
 static void
+hup_cb(void *arg)
+{
+	(void)arg;
+	log_warn("migrator", "SIGHUP: a migrator reads its configuration at its start only: SIGTERM, then start it again");
+}
+
+static void
 up_cb(void *arg, bool fresh)
 {
 	struct process *p = arg;
@@ -102,6 +109,7 @@ run(struct conf *c, const char *name)
 	p.migrator = migrator_new(&p.env, name);
 	loop_signal(p.env.loop, SIGTERM, signal_cb, &p);
 	loop_signal(p.env.loop, SIGINT, signal_cb, &p);
+	loop_signal(p.env.loop, SIGHUP, hup_cb, &p);
 	printf("r2shim migrator: ready\n");
 	fflush(stdout);
 	loop_run(p.env.loop);

@@ -33,27 +33,38 @@ add(struct lines *l, const char *fmt, ...)
 	}
 }
 
+/* What keeps the proxy from doing its work: reading a file, taking a write. */
+static void
+gather_needed(const struct server *sv, const struct writer_state *w, struct lines *l)
+{
+	struct errbuf eb = { "" };
+	enum err e = writer_ready(sv->writer);
+
+	if (local_sentinel(sv->local, &eb) != ERR_OK)
+		add(l, "media root: %s", eb.text);
+	if (w->journal != ERR_OK)
+		add(l, "journal: %s", err_text(w->journal));
+	if (w->watch_trouble == NULL && !w->watching && phase_row(sv->snap->phase)->mirror)
+		add(l, "watcher: it could not start, no write is taken; fs.inotify.max_user_instances?");
+	if (e == ERR_NOSPACE && w->journal == ERR_OK)
+		add(l, "disk: less than media.min-free is free: no write is taken");
+}
+
+/* Everything else that is not as it should be: the proxy serves all the same. */
 static void
 gather(const struct server *sv, const struct writer_state *w, struct lines *l)
 {
-	struct errbuf eb = { "" };
-
 	if (!cluster_up(sv->cluster))
 		add(l, "redis: %s", cluster_why(sv->cluster));
 	if (sv->r2_err != ERR_OK)
 		add(l, "r2: %s", sv->r2_why);
 	else if (sv->r2_breaker.state != BREAKER_CLOSED)
 		add(l, "r2: reads fail, the disk serves");
-	if (local_sentinel(sv->local, &eb) != ERR_OK)
-		add(l, "media root: %s", eb.text);
 	if (w->mirror_trouble != NULL)
 		add(l, "mirror: %s", w->mirror_trouble);
-	if (w->journal != ERR_OK)
-		add(l, "journal: %s", err_text(w->journal));
 	if (w->watch_trouble != NULL)
 		add(l, "watcher: %s", w->watch_trouble);
-	else if (!w->watching && phase_row(sv->snap->phase)->mirror)
-		add(l, "watcher: it could not start, no write is taken; fs.inotify.max_user_instances?");
+	gather_needed(sv, w, l);
 }
 
 bool
@@ -71,6 +82,10 @@ status_degraded(const struct server *sv, struct str *out)
 bool
 status_ready(const struct server *sv, struct str *why)
 {
+	struct lines l = { NULL, why };
+	struct writer_state w;
+	size_t before = why->len;
+
 	if (sv->draining) {
 		str_addz(why, "draining");
 		return false;
@@ -78,7 +93,9 @@ status_ready(const struct server *sv, struct str *why)
 	/* Passed through, nothing of ours is needed. */
 	if (sv->snap->phase == PHASE_PASSTHROUGH)
 		return true;
-	return !status_degraded(sv, why);
+	writer_state(sv->writer, &w);
+	gather_needed(sv, &w, &l);
+	return why->len == before;
 }
 
 static json_t *
