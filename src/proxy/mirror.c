@@ -638,5 +638,6 @@ mirror_oldest_ms(const struct mirror *m)
 const char *
 mirror_trouble(const struct mirror *m)
 {
-	return m->trouble[0] != '\0' ? m->trouble : NULL;
+	/* Without a key that waits it is over, whoever copied the last one. */
+	return m->trouble[0] != '\0' && map_count(m->items) > 0 ? m->trouble : NULL;
 }
