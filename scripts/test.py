@@ -199,13 +199,13 @@ def table():
     return [
         build("gcc", GCC, [], "gcc, warnings are errors"),
         build("asan", ASAN, ["--enable-asan", "--enable-ubsan"], "gcc with ASan and UBSan", CFLAGS="-O1 -g"),
+        Suite("distcheck", ["make", "-C", GCC, "-s", "distcheck"], needs=["gcc"], limit=900, what="make distcheck"),
         *system("system", GCC, "gcc"),
         *system("system-asan", ASAN, "asan", NOT_ASAN),
         check("check", GCC, "gcc", "make check: unit tests, fuzz corpus, include check, scenarios"),
         check("check-asan", ASAN, "asan", "the same under ASan and UBSan", **SANITIZERS),
         Suite("lint", ["scripts/lint", "-j", "1", GCC], by_last_line, ["gcc"], what="scripts/lint"),
         build("clang", CLANG, [], "clang, warnings are errors", CC="clang"),
-        Suite("distcheck", ["make", "-C", GCC, "-s", "distcheck"], needs=["gcc"], limit=900, what="make distcheck"),
     ]
 
 
