@@ -4,6 +4,7 @@
 A suite is a row of the table below: what it needs, what it runs, how its results are counted. Two run at a time, in the table's
 order as far as their needs allow. Each writes its log to build/logs; what failed is shown.
 """
+import collections
 import os
 import re
 import signal
@@ -96,7 +97,7 @@ def by_junit(suite, code, output):
         tree = ElementTree.parse(suite.junit)
     except (OSError, ElementTree.ParseError):
         raise Unreadable(f"no results, exit code {code}") from None
-    total = Counts()
+    total, reasons = Counts(), collections.Counter()
     for case in tree.iter("testcase"):
         name = f"{case.get('classname')}.{case.get('name')}"
         bad = case.find("failure") if case.find("failure") is not None else case.find("error")
@@ -105,11 +106,12 @@ def by_junit(suite, code, output):
             total.show.append(f"FAILED {name}\n" + "\n".join((bad.text or bad.get("message") or "").splitlines()[:SHOWN]))
         elif case.find("skipped") is not None:
             total.skipped += 1
-            total.show.append(f"skipped {name}: {case.find('skipped').get('message')}")
+            reasons[case.find("skipped").get("message")] += 1
         else:
             total.passed += 1
     if code not in (0, 1) or (code == 1) != (total.failed > 0):
         raise Unreadable(f"pytest: exit code {code}")
+    total.show += [f"{n} skipped: {reason}" for reason, n in reasons.items()]
     return total
 
 
