@@ -72,9 +72,9 @@ def test_a_process_that_is_never_ready_is_killed():
 
 
 def test_sanitizer_reports_are_seen():
-    script = Script("import sys; print('x.c:1:2: runtime error: signed integer overflow', file=sys.stderr);"
-                    "print('ready', flush=True); sys.stdin.read()").start()
-    script.wait()
+    script = Script("import signal, sys; print('x.c:1:2: runtime error: signed integer overflow', file=sys.stderr, flush=True);"
+                    "print('ready', flush=True); signal.pause()").start()
+    script.stop()
     assert len(script.sanitizer_reports()) == 1
 
 
