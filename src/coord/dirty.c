@@ -142,6 +142,7 @@ dirty_entry_cleared(struct dirty *d, struct dirty_entry *e, uint64_t gen)
 
 struct left_open {
 	enum mark_op op;
+	bool marked, abandoned;	/* the outcome is known; but was Redis told? */
 	size_t klen;
 	char key[];
 };
@@ -161,11 +162,20 @@ replay_intent(struct dirty *d, const struct journal_rec *r)
 }
 
 static void
+replay_end(struct dirty *d, uint64_t id, bool marked)
+{
+	struct left_open *o = map_get(d->replayed, &id, sizeof id);
+
+	if (o != NULL)
+		*(marked ? &o->marked : &o->abandoned) = true;
+}
+
+static void
 replay_mark(struct dirty *d, const struct journal_rec *r)
 {
 	struct dirty_entry *e = dirty_entry(d, r->key, r->klen);
 
-	mem_free(map_del(d->replayed, &r->id, sizeof r->id));
+	replay_end(d, r->id, true);
 	if (e->m.gen == 0)
 		e->m.since_ms = r->time_ms;
 	e->m.gen = r->gen;
@@ -197,7 +207,7 @@ on_replay(void *arg, const struct journal_rec *r)
 		dirty_entry_drop(d, e);
 		break;
 	case JOURNAL_ABANDON:
-		mem_free(map_del(d->replayed, &r->id, sizeof r->id));
+		replay_end(d, r->id, false);
 		break;
 	case JOURNAL_CLEAN:
 		d->clean_ms = r->time_ms;
@@ -232,7 +242,7 @@ moved(struct dirty *d, struct dirty_entry *e, enum mark_op op)
 	e->cleared = 0;
 }
 
-/* Intents that the last life left open: their outcome is unknown, the keys are looked at. */
+/* Intents that the last life left: those without an outcome are unknown, the keys are looked at. */
 static void
 adopt_left_open(struct dirty *d)
 {
@@ -242,11 +252,22 @@ adopt_left_open(struct dirty *d)
 
 	while (map_next(d->replayed, &pos, &key, &len, &value)) {
 		struct left_open *o = value;
-		struct dirty_entry *e = dirty_entry(d, o->key, o->klen);
-		bool known = e->m.gen > 0;
+		struct dirty_entry *e;
+		bool known;
 		uint64_t id;
 
 		memcpy(&id, key, sizeof id);
+		e = map_get(d->entries, o->key, o->klen);
+		if (o->marked || o->abandoned) {
+			/* The end of the last life may have come before Redis heard of the intent's. A mark that was cleared since says that
+			 * none was open. */
+			if (o->abandoned || (e != NULL && e->own))
+				dirty_close_later(d, id);
+			mem_free(o);
+			continue;
+		}
+		e = dirty_entry(d, o->key, o->klen);
+		known = e->m.gen > 0;
 		/* An unknown put leaves a tombstone one; an unknown delete permits one: what is on the disk is always put. */
 		moved(d, e, known && o->op == MARK_PUT ? e->m.op : o->op);
 		e->unknown = !known;

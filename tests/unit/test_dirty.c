@@ -396,6 +396,33 @@ test_started_with_debts(void **state)
 	proxy_free(a);
 }
 
+/* The journal has the write's outcome, but Redis was never told that it is no longer open. */
+static void
+test_died_before_redis_was_told(void **state)
+{
+	struct proxy *a = proxy_new("a", true);
+	struct dirty_intent *put, *none;
+
+	(void)state;
+	UNTIL(!dirty_uncertain(a->d));
+	put = dirty_intent(a->d, KEY("put"), MARK_PUT, on_done, a);
+	assert_int_equal(await(a), ERR_OK);
+	none = dirty_intent(a->d, KEY("none"), MARK_PUT, on_done, a);
+	assert_int_equal(await(a), ERR_OK);
+	UNTIL(redis_int(&redis, "HLEN r2shim:{test}:open") == 2);
+	dirty_down(a->d);
+	dirty_abandon(a->d, &none);
+	dirty_confirm(a->d, &put, MARK_PUT, on_done, a);
+	assert_int_equal(await(a), ERR_OK);
+	die(a);
+	assert_int_equal(redis_int(&redis, "HLEN r2shim:{test}:open"), 2);
+	start(a, true);
+	UNTIL(!dirty_uncertain(a->d));
+	assert_int_equal(redis_int(&redis, "HLEN r2shim:{test}:open"), 0);
+	assert_true(clear(a, "put"));
+	proxy_free(a);
+}
+
 static void
 test_redis_away(void **state)
 {
@@ -584,8 +611,8 @@ main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_life_without_redis), TEST(test_with_redis), TEST(test_started_with_debts), TEST(test_redis_away), TEST(test_flushall),
-		TEST(test_gap), TEST(test_many), TEST(test_disk_full), TEST(test_locked),
+		TEST(test_life_without_redis), TEST(test_with_redis), TEST(test_started_with_debts), TEST(test_died_before_redis_was_told),
+		TEST(test_redis_away), TEST(test_flushall), TEST(test_gap), TEST(test_many), TEST(test_disk_full), TEST(test_locked),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
