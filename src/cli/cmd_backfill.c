@@ -8,12 +8,15 @@
 #include "coord/run.h"
 
 const char *const cmd_backfill_help[] = {
-	"  start    begin a run, or go on from the cursor of a stopped one; needs phase backfill or later",
-	"           --all: look at the headers of every object, not only at those that the listing shows to",
-	"           differ: after a change of cache-control, or where other programs have filled the bucket",
+	"  start    begin a run, or go on from the cursor of a stopped one; needs phase",
+	"           backfill or later",
+	"           --all: look at the headers of every object, not only at those that",
+	"           the listing shows to differ: after a change of cache-control, or",
+	"           where other programs have filled the bucket",
 	"  stop     stop feeding; what is queued is finished",
 	"",
-	"The work is done by `r2shim migrator` processes. Progress: r2shim status --watch",
+	"The work is done by `r2shim migrator` processes. Progress: r2shim status",
+	"--watch",
 	NULL,
 };
 

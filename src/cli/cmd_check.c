@@ -8,10 +8,11 @@
 
 const char *const cmd_check_help[] = {
 	"  -c FILE          the configuration (default " CMD_DEFAULT_CONF ")",
-	"  --online         connect as well: R2 (keys, bucket, clock), Redis (policy, persistence),",
-	"                   the media root's sentinel",
+	"  --online         connect as well: R2 (keys, bucket, clock), Redis (policy,",
+	"                   persistence), the media root's sentinel",
 	"  --show           print every option's value; secrets as ***",
-	"  --list-options   print every option with its type, range and default, and do nothing else",
+	"  --list-options   print every option with its type, range and default, and do",
+	"                   nothing else",
 	"  --json           with --list-options: as JSON",
 	"",
 	"Lists every mistake with its file and line; starts nothing.",

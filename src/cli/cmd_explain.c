@@ -17,8 +17,8 @@ const char *const cmd_explain_help[] = {
 	"  KEY       the path below media.root, or the URL path below media.url",
 	"  --json    as JSON",
 	"",
-	"Shows the file, the object, the mark that stands on the key, and which side a read is served from",
-	"now, and why.",
+	"Shows the file, the object, the mark that stands on the key, and which side a",
+	"read is served from now, and why.",
 	NULL,
 };
 

@@ -13,10 +13,11 @@
 #include "store/local.h"
 
 const char *const cmd_init_help[] = {
-	"r2shim init DIR         writes DIR/r2shim.conf and DIR/phase.conf, with comments, to be edited",
-	"r2shim init -c FILE     makes what the configuration names: the state-dir, and the sentinel",
-	"                        .r2shim-root in media.root, which tells the site's disk from an empty",
-	"                        or unmounted folder",
+	"r2shim init DIR         writes DIR/r2shim.conf and DIR/phase.conf, with",
+	"                        comments, to be edited",
+	"r2shim init -c FILE     makes what the configuration names: the state-dir, and",
+	"                        the sentinel .r2shim-root in media.root, which tells",
+	"                        the site's disk from an empty or unmounted folder",
 	"",
 	"Neither overwrites anything; both can be run again.",
 	NULL,

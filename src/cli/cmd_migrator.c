@@ -13,12 +13,15 @@
 #include "store/r2.h"
 
 const char *const cmd_migrator_help[] = {
-	"  -c FILE        the configuration, the same as the proxy's (default " CMD_DEFAULT_CONF ")",
-	"  --name NAME    a stable name, unique among the site's migrators (default: host-pid)",
+	"  -c FILE        the configuration, the same as the proxy's (default",
+	"                 " CMD_DEFAULT_CONF ")",
+	"  --name NAME    a stable name, unique among the site's migrators (default:",
+	"                 host-pid)",
 	"",
-	"Copies what the queue holds: changed keys before batches of the backfill. Start as many as you",
-	"like, on any machine that sees media.root. SIGTERM finishes what is in hand and ends; a killed",
-	"one loses nothing: others take over what it held.",
+	"Copies what the queue holds: changed keys before batches of the backfill.",
+	"Start as many as you like, on any machine that sees media.root. SIGTERM",
+	"finishes what is in hand and ends; a killed one loses nothing: others take",
+	"over what it held.",
 	NULL,
 };
 

@@ -11,10 +11,12 @@
 
 const char *const cmd_phase_help[] = {
 	"  show                 the phase, and what the gates to the next one say",
-	"  set PHASE            move there: forward one phase at a time, if every gate holds; backward as far",
-	"                       as you like, never refused. Rewrites the phase file and reloads the proxy",
+	"  set PHASE            move there: forward one phase at a time, if every gate",
+	"                       holds; backward as far as you like, never refused.",
+	"                       Rewrites the phase file and reloads the proxy",
 	"  --waive GATE         with set: pass this gate although it does not hold ...",
-	"  --reason TEXT        ... because; both go to the audit trail (state-dir/audit.jsonl)",
+	"  --reason TEXT        ... because; both go to the audit trail",
+	"                       (state-dir/audit.jsonl)",
 	"  --json               with show: as JSON",
 	"",
 	"Phases: passthrough, dual-write, backfill, read-r2, validate.",

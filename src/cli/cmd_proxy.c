@@ -5,8 +5,9 @@
 const char *const cmd_proxy_help[] = {
 	"  -c FILE    the configuration (default " CMD_DEFAULT_CONF ")",
 	"",
-	"SIGHUP reloads the configuration (a bad one is refused and changes nothing) and reopens the access",
-	"log; SIGTERM stops accepting, finishes what runs (proxy.drain-timeout) and ends.",
+	"SIGHUP reloads the configuration (a bad one is refused and changes nothing)",
+	"and reopens the access log; SIGTERM stops accepting, finishes what runs",
+	"(proxy.drain-timeout) and ends.",
 	NULL,
 };
 

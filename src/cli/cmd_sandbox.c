@@ -16,31 +16,41 @@
 #include "io/loop.h"
 #include "sandbox/sandbox.h"
 
-const char *const cmd_sandbox_help[] = {"Runs a strict local stand-in for R2's S3 interface: checks signatures, "
-					"payload hashes, Content-MD5, conditions and",
-    "part sizes, and answers with R2's own statuses, codes and texts. For demonstrations, tests and benchmarks.", "",
-    "  --listen ADDR        host:port to listen on; port 0: a free one (default 127.0.0.1:9000)",
-    "  --dir DIR            where buckets and objects are kept; made if missing",
-    "  --bucket NAME        a bucket, made if missing; may be repeated", "  --key-id ID          the access key's id",
-    "  --secret-file FILE   file with the secret key",
-    "  --secret-env VAR     ... or the environment variable that holds it",
-    "  --key-rate on|off    one write a second and key, with a small burst, then 429 (default on, as R2)",
-    "  --discard            hash contents and drop them: a sink for benchmarks; nothing survives a restart",
-    "  --faults FILE        rules of what to do wrong, to begin with", "",
-    "Prints \"r2shim sandbox: ready on http://HOST:PORT\" when it listens, and runs until SIGTERM or SIGINT. Buckets "
-    "are found",
-    "by path (http://HOST:PORT/BUCKET/KEY) or by name (http://BUCKET.localhost:PORT/KEY).", "",
-    "Faults are set while it runs, from this machine, without a signature:",
-    "  curl --data-binary 'put 503 5%' http://127.0.0.1:9000/.sandbox/faults",
-    "A rule a line, OP ACTION [N%] [next N] [key=NAME|key=PREFIX*]. OP: put, get, head, delete, deletes, copy, list, "
-    "create,",
-    "part, partcopy, complete, abort, parts, uploads, bucket, buckets, read, write or *. ACTION: a status (429, 500, "
-    "503 ...),",
-    "down, delay TIME, hold TAG (both also -commit and -answer: before it is applied, before the answer), cut N (bytes "
-    "of the",
-    "answer), drop N (bytes of the request), lost (applied, not answered). Other lines: release TAG, clear, seed N, "
-    "reset.",
-    "GET /.sandbox/faults lists the rules, GET /.sandbox/stats counts operations by status, as JSON.", NULL};
+const char *const cmd_sandbox_help[] = {
+	"Checks signatures, payload hashes, Content-MD5, conditions and part sizes, and",
+	"answers with R2's own statuses, codes and texts. For demonstrations, tests and",
+	"benchmarks.",
+	"",
+	"  --listen ADDR        host:port to listen on; port 0: a free one (default",
+	"                       127.0.0.1:9000)",
+	"  --dir DIR            where buckets and objects are kept; made if missing",
+	"  --bucket NAME        a bucket, made if missing; may be repeated",
+	"  --key-id ID          the access key's id",
+	"  --secret-file FILE   file with the secret key",
+	"  --secret-env VAR     ... or the environment variable that holds it",
+	"  --key-rate on|off    one write a second and key, with a small burst, then 429",
+	"                       (default on, as R2)",
+	"  --discard            hash contents and drop them: a sink for benchmarks;",
+	"                       nothing survives a restart",
+	"  --faults FILE        rules of what to do wrong, to begin with",
+	"",
+	"Prints \"r2shim sandbox: ready on http://HOST:PORT\" when it listens, and runs",
+	"until SIGTERM or SIGINT. Buckets are found by path",
+	"(http://HOST:PORT/BUCKET/KEY) or by name (http://BUCKET.localhost:PORT/KEY).",
+	"",
+	"Faults are set while it runs, from this machine, without a signature:",
+	"  curl --data-binary 'put 503 5%' http://127.0.0.1:9000/.sandbox/faults",
+	"A rule a line: OP ACTION [N%] [next N] [key=NAME|key=PREFIX*].",
+	"  OP       put, get, head, delete, deletes, copy, list, create, part, partcopy,",
+	"           complete, abort, parts, uploads, bucket, buckets, read, write or *",
+	"  ACTION   a status (429, 500, 503 ...), down, delay TIME, hold TAG (both also",
+	"           -commit and -answer: before it is applied, before the answer),",
+	"           cut N (bytes of the answer), drop N (bytes of the request), lost",
+	"           (applied, not answered)",
+	"Other lines: release TAG, clear, seed N, reset. GET /.sandbox/faults lists the",
+	"rules, GET /.sandbox/stats counts operations by status, as JSON.",
+	NULL,
+};
 
 struct args {
 	struct sandbox_opts o;

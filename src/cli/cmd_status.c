@@ -19,8 +19,9 @@ const char *const cmd_status_help[] = {
 	"  --watch    print it again every second, until interrupted",
 	"  --json     as one JSON object (with --watch: one a line)",
 	"",
-	"Shows the phase, keys whose sides may differ (marks), the queue, the backfill, every proxy and",
-	"migrator that has been heard, dead letters, and whatever is degraded.",
+	"Shows the phase, keys whose sides may differ (marks), the queue, the backfill,",
+	"every proxy and migrator that has been heard, dead letters, and whatever is",
+	"degraded.",
 	NULL,
 };
 

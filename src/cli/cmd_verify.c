@@ -12,13 +12,15 @@
 #include "migrate/verify.h"
 
 const char *const cmd_verify_help[] = {
-	"  --full        digest every file, compare with every object, name objects without a file",
-	"  --sample N    the same for N files chosen at random; objects without a file are not looked for",
+	"  --full        digest every file, compare with every object, name objects",
+	"                without a file",
+	"  --sample N    the same for N files chosen at random; objects without a file",
+	"                are not looked for",
 	"  --json        the report as JSON; findings as an array",
 	"",
-	"Every path falls into one class: equal, missing (in R2), extra (no file), different, metadata,",
-	"unholdable (a name that R2 cannot hold: the disk serves it), unreadable, error.",
-	"Exit code 0 if all are equal or unholdable, else 1.",
+	"Every path falls into one class: equal, missing (in R2), extra (no file),",
+	"different, metadata, unholdable (a name that R2 cannot hold: the disk serves",
+	"it), unreadable, error. Exit code 0 if all are equal or unholdable, else 1.",
 	NULL,
 };
 

@@ -40,8 +40,9 @@ print_help(FILE *f)
 	for (unsigned i = 0; i < cmd_count; i++)
 		fprintf(f, "  %-10s %s\n", cmd_table[i].name, cmd_table[i].summary);
 	fprintf(f, "\n"
-		   "exit codes: 0 done and clean, 1 something is wrong, 2 wrong command line, 3 wrong configuration,\n"
-		   "4 refused by a gate or a state, 5 Redis, R2 or the proxy cannot be reached\n");
+		   "exit codes: 0 done and clean, 1 something is wrong, 2 wrong command line,\n"
+		   "3 wrong configuration, 4 refused by a gate or a state, 5 Redis, R2 or the\n"
+		   "proxy cannot be reached\n");
 }
 
 static void
