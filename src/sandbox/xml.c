@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "store/s3xml.h"
 
 void
 xml_begin(struct str *out)
@@ -42,29 +43,11 @@ void
 xml_escape(struct str *out, const char *p, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
-		switch (p[i]) {
-		case '&':
-			str_addz(out, "&amp;");
-			break;
-		case '<':
-			str_addz(out, "&lt;");
-			break;
-		case '>':
-			str_addz(out, "&gt;");
-			break;
-		case '"':
-			str_addz(out, "&quot;");
-			break;
-		case '\'':
-			str_addz(out, "&apos;");
-			break;
-		default:
-			/* A reader would turn a raw CR into LF, and other control characters are no XML 1.0 at all. */
-			if ((unsigned char)p[i] < 0x20 && p[i] != '\n' && p[i] != '\t')
-				str_printf(out, "&#x%X;", (unsigned)p[i]);
-			else
-				str_addc(out, p[i]);
-		}
+		/* A reader would turn a raw CR into LF, and other control characters are no XML 1.0 at all. */
+		if ((unsigned char)p[i] < 0x20 && p[i] != '\n' && p[i] != '\t')
+			str_printf(out, "&#x%X;", (unsigned)p[i]);
+		else
+			s3xml_escape(out, p + i, 1);
 	}
 }
 
