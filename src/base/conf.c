@@ -29,6 +29,14 @@ wipe(char *secret)
 		mem_wipe_free(secret, strlen(secret));
 }
 
+static void
+free_list(struct conf_list *l)
+{
+	for (size_t i = 0; i < l->n; i++)
+		mem_free(l->v[i]);
+	mem_free(l->v);
+}
+
 void
 conf_unref(struct conf **cp)
 {
@@ -43,14 +51,14 @@ conf_unref(struct conf **cp)
 		if (conf_opts[i].kind == CONF_KIND_STR) {
 			mem_free(*(char **)field);
 		} else if (conf_opts[i].kind == CONF_KIND_LIST) {
-			struct conf_list *l = field;
-
-			for (size_t j = 0; j < l->n; j++)
-				mem_free(l->v[j]);
-			mem_free(l->v);
+			free_list(field);
 		}
 	}
 	for (size_t i = 0; i < c->nprefixes; i++) {
+		free_list(&c->prefixes[i].methods);
+		free_list(&c->prefixes[i].networks);
+		mem_free(c->prefixes[i].nets);
+		mem_free(c->prefixes[i].auth);
 		mem_free(c->prefixes[i].url);
 		mem_free(c->prefixes[i].cache_control);
 		wipe(c->prefixes[i].token);
@@ -324,6 +332,8 @@ dump_table(struct str *out, const char *group, const struct conf_opt *opts, size
 
 		if (opts[i].kind == CONF_KIND_STR && !*(char *const *)field)
 			continue;
+		if (opts[i].kind == CONF_KIND_LIST && group[0] && !((const struct conf_list *)field)->v)
+			continue; /* an empty one says something else */
 		str_printf(out, "%s%s = ", group, opts[i].name);
 		if (in_place) /* a prefix keeps the token, not the file's name */
 			str_addz(out, "***");

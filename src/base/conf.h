@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/network.h"
 
 struct str;
 
@@ -37,6 +38,11 @@ enum { CONF_SOURCE_DISK, CONF_SOURCE_ORIGIN };
 enum { CONF_MIRROR_SYNC, CONF_MIRROR_ASYNC };
 enum { CONF_ODD_UPSTREAM, CONF_ODD_REFUSE };
 
+struct conf_list {
+	char **v;		/* NULL: not given */
+	size_t n;
+};
+
 /* media.prefixes: ( { url = "/media/"; class = "public"; writes = "disk"; token-file = "..."; cache-control = "..."; } ) */
 struct conf_prefix {
 	char *url;		/* begins with media.url */
@@ -44,13 +50,12 @@ struct conf_prefix {
 	enum conf_class class;
 	bool class_given;	/* phases above backfill need it */
 	enum conf_writes writes;
-	char *token;		/* bearer token for writes = disk; secret, NULL if none */
+	struct conf_list methods;	/* that may change something; not given: all */
+	struct conf_list networks;	/* from which something may be changed; not given: all */
+	struct network *nets;		/* the same, parsed; networks.n of them */
+	char *token;		/* bearer token of writers; secret, NULL if none */
+	char *auth;		/* URL path at which the application is asked who may write; NULL: it is not */
 	char *cache_control;	/* sent with the file, from both sides; NULL: none */
-};
-
-struct conf_list {
-	char **v;
-	size_t n;
 };
 
 struct conf {

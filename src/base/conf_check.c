@@ -14,6 +14,7 @@
 
 #define SECRET_MAX     4096
 #define PHASE_BACKFILL 2 /* the last phase in which a prefix may do without a class of its own */
+#define PHASE_R2_PRIMARY 5 /* from here on we carry out all PUT and DELETE ourselves */
 
 /* Makes a path of the configuration absolute: relative ones start at the main file's folder. */
 static void
@@ -334,6 +335,35 @@ longer_first(const void *a, const void *b)
 	return x->url_len == y->url_len ? 0 : x->url_len > y->url_len ? -1 : 1;
 }
 
+/* A name as requests bear it, and one that changes something: the others are never refused. */
+static bool
+is_writing_method(const char *z)
+{
+	static const char *const safe[] = {"GET", "HEAD", "OPTIONS", "TRACE", "PROPFIND", "REPORT", "SEARCH", "CONNECT"};
+
+	for (size_t i = 0; i < sizeof(safe) / sizeof(safe[0]); i++)
+		if (strcmp(z, safe[i]) == 0)
+			return false;
+	return z[strspn(z, "ABCDEFGHIJKLMNOPQRSTUVWXYZ-")] == '\0';
+}
+
+/* The rules for those who change something below a prefix. */
+static void
+check_writers(struct conf_loading *ld, struct conf_pos pos, struct conf_prefix *p)
+{
+	for (size_t i = 0; i < p->methods.n; i++)
+		if (!is_writing_method(p->methods.v[i]))
+			conf_mistake(ld, pos, "methods: \"%s\" is none that changes something; write them like \"PUT\", \"DELETE\"",
+			    p->methods.v[i]);
+	p->nets = mem_calloc(p->networks.n, sizeof(*p->nets));
+	for (size_t i = 0; i < p->networks.n; i++)
+		if (!network_parse(p->networks.v[i], &p->nets[i]))
+			conf_mistake(ld, pos, "networks: \"%s\" is no network; write \"10.0.0.0/8\", \"::1\" or \"unix:\"",
+			    p->networks.v[i]);
+	if (p->auth && !is_url_path(p->auth))
+		conf_mistake(ld, pos, "auth = \"%s\" is no URL path; begin it with /, without query, not percent-encoded", p->auth);
+}
+
 static void
 check_prefix(struct conf_loading *ld, size_t i)
 {
@@ -354,6 +384,7 @@ check_prefix(struct conf_loading *ld, size_t i)
 			if (c->prefixes[j].url && strcmp(c->prefixes[j].url, p->url) == 0)
 				conf_mistake(ld, pos, "prefix \"%s\" is there twice; keep one", url);
 	}
+	check_writers(ld, pos, p);
 	p->token = NULL;
 	if (path) { /* the reader left the file's name there */
 		make_absolute(ld, &path);
@@ -362,9 +393,14 @@ check_prefix(struct conf_loading *ld, size_t i)
 				check_file(ld, pos, &conf_prefix_opts[j], path);
 		p->token = read_secret(ld, pos, "token-file", path);
 		mem_free(path);
-	} else if (p->writes == CONF_WRITES_DISK) {
-		conf_mistake(
-		    ld, pos, "prefix \"%s\": writes = \"disk\" needs a token-file, or anybody could write", url);
+	} else if (p->writes == CONF_WRITES_DISK && !p->auth) {
+		conf_mistake(ld, pos,
+		    "prefix \"%s\": writes = \"disk\" needs a token-file or auth, or anybody could write", url);
+	} else if (p->writes != CONF_WRITES_NONE && c->phase >= PHASE_R2_PRIMARY && !p->auth) {
+		conf_mistake(ld, pos,
+		    "prefix \"%s\": from r2-primary on no upstream sees its PUT and DELETE: it needs a token-file or auth, or "
+		    "anybody could write",
+		    url);
 	}
 	if (c->phase > PHASE_BACKFILL && !p->class_given)
 		conf_mistake(ld, pos,
@@ -426,28 +462,6 @@ check_state_dir(struct conf_loading *ld)
 	free(state);
 }
 
-static bool
-is_network(const char *text)
-{
-	const char *slash = strchr(text, '/');
-	size_t len = slash ? (size_t)(slash - text) : strlen(text);
-	unsigned char addr[16];
-	uint64_t bits = 0;
-	char z[64];
-	bool v4;
-
-	if (strcmp(text, "unix:") == 0)
-		return true;
-	if (len >= sizeof(z))
-		return false;
-	memcpy(z, text, len);
-	z[len] = '\0';
-	v4 = inet_pton(AF_INET, z, addr) == 1;
-	if (!v4 && inet_pton(AF_INET6, z, addr) != 1)
-		return false;
-	return !slash || (str_to_u64(slash + 1, strlen(slash + 1), &bits) && bits <= (v4 ? 32 : 128));
-}
-
 static void
 check_listeners(struct conf_loading *ld)
 {
@@ -455,10 +469,11 @@ check_listeners(struct conf_loading *ld)
 	struct conf_pos pos = conf_pos_of(ld, "admin.listen");
 	const char *host;
 	uint64_t port;
+	struct network network;
 	size_t len;
 
 	for (size_t i = 0; i < c->trusted_proxies.n; i++)
-		if (!is_network(c->trusted_proxies.v[i]))
+		if (!network_parse(c->trusted_proxies.v[i], &network))
 			conf_mistake(ld, conf_pos_of(ld, "proxy.trusted-proxies"),
 			    "proxy.trusted-proxies: \"%s\" is no network; write \"10.0.0.0/8\", \"::1\" or \"unix:\"",
 			    c->trusted_proxies.v[i]);

@@ -87,12 +87,16 @@ unknown_in_prefix(struct conf_loading *ld, const config_setting_t *s)
 
 	for (size_t i = 0; i < conf_nprefix_opts; i++)
 		conf_near(name, conf_prefix_opts[i].name, &best, &best_d);
-	if (best)
+	if (best) {
 		conf_mistake(ld, pos_of(s), "unknown option %s in " PREFIXES "; did you mean %s?", name, best);
-	else
-		conf_mistake(ld, pos_of(s),
-		    "unknown option %s in " PREFIXES "; there are url, class, writes, token-file and cache-control",
-		    name);
+	} else {
+		struct str all = STR_INIT;
+
+		for (size_t i = 0; i < conf_nprefix_opts; i++)
+			str_printf(&all, "%s%s", i ? i + 1 < conf_nprefix_opts ? ", " : " and " : "", conf_prefix_opts[i].name);
+		conf_mistake(ld, pos_of(s), "unknown option %s in " PREFIXES "; there are %s", name, str_z(&all));
+		str_fini(&all);
+	}
 }
 
 /* A copy of a setting's string, or NULL with a mistake. */

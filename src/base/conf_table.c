@@ -33,10 +33,16 @@ const struct conf_opt conf_prefix_opts[] = {
 	 "(always passed on), deny; phases above backfill need one"),
 	.values = "upstream|public|authorized|deny", .num_def = CONF_CLASS_UPSTREAM},
     {ROW(writes, "writes", CONF_KIND_ENUM, 0,
-	 "who carries out PUT and DELETE: none (passed on untouched), upstream, or disk (we do; needs token-file)"),
+	 "who carries out PUT and DELETE: none (passed on untouched), upstream, or disk (we do; needs token-file or auth)"),
 	.values = "none|upstream|disk", .num_def = CONF_WRITES_NONE},
+    {ROW(methods, "methods", CONF_KIND_LIST, 0,
+	"methods that may change something here, like \"PUT\"; others get 405; all if not given")},
+    {ROW(networks, "networks", CONF_KIND_LIST, 0,
+	"networks from which something may be changed here: \"10.0.0.0/8\", \"unix:\"; others get 403; all if not given")},
     {ROW(token, "token-file", CONF_KIND_STR, OPTF_FILE | OPTF_SECRET,
 	"file with the bearer token of writers (mode 0600)")},
+    {ROW(auth, "auth", CONF_KIND_STR, 0,
+	"URL path at which the application is asked whether a write is allowed (GET; 2xx: yes; 401, 403: no)")},
     {ROW(cache_control, "cache-control", CONF_KIND_STR, 0, "Cache-Control sent with the files, from both sides")},
 };
 const size_t conf_nprefix_opts = sizeof(conf_prefix_opts) / sizeof(conf_prefix_opts[0]);

@@ -1,56 +1,17 @@
 #include "proxy/forward.h"
 
 #include <arpa/inet.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"
 
 enum { HEAD_MOST = 500 };	/* bytes of most heads: room that saves growing, no limit */
 
-struct network {
-	int family;		/* AF_UNIX: every Unix socket */
-	uint8_t addr[16];
-	unsigned bits;
-};
-
 struct forward_trust {
 	size_t n;
 	struct network v[];
 };
-
-static bool
-parse_addr(const char *text, int *family, uint8_t addr[16])
-{
-	*family = strchr(text, ':') != NULL ? AF_INET6 : AF_INET;
-	return inet_pton(*family, text, addr) == 1;
-}
-
-static bool
-parse_network(const char *text, struct network *n)
-{
-	const char *slash = strchr(text, '/');
-	char host[INET6_ADDRSTRLEN];
-	size_t len = slash == NULL ? strlen(text) : (size_t)(slash - text);
-	uint64_t bits;
-
-	if (strcmp(text, "unix:") == 0) {
-		n->family = AF_UNIX;
-		return true;
-	}
-	if (len >= sizeof host)
-		return false;
-	memcpy(host, text, len);
-	host[len] = '\0';
-	if (!parse_addr(host, &n->family, n->addr))
-		return false;
-	n->bits = n->family == AF_INET ? 32 : 128;
-	if (slash == NULL)
-		return true;
-	if (!str_to_u64(slash + 1, strlen(slash + 1), &bits) || bits > n->bits)
-		return false;
-	n->bits = (unsigned)bits;
-	return true;
-}
 
 enum err
 forward_trust_new(struct forward_trust **tp, const struct conf *c, struct errbuf *eb)
@@ -60,7 +21,7 @@ forward_trust_new(struct forward_trust **tp, const struct conf *c, struct errbuf
 	size_t i;
 
 	for (i = 0; i < c->trusted_proxies.n; i++) {
-		if (parse_network(c->trusted_proxies.v[i], &t->v[t->n]))
+		if (network_parse(c->trusted_proxies.v[i], &t->v[t->n]))
 			t->n++;
 		else
 			e = err_set(eb, ERR_SYNTAX, "proxy.trusted-proxies: \"%s\" is no network", c->trusted_proxies.v[i]);
@@ -76,30 +37,59 @@ forward_trust_free(struct forward_trust **t)
 	*t = NULL;
 }
 
-static bool
-within(const struct network *n, int family, const uint8_t addr[16])
-{
-	unsigned whole = n->bits / 8, rest = n->bits % 8;
-
-	if (n->family != family || memcmp(n->addr, addr, whole) != 0)
-		return false;
-	return rest == 0 || (n->addr[whole] >> (8 - rest)) == (addr[whole] >> (8 - rest));
-}
-
 bool
 forward_trusted(const struct forward_trust *t, const char *peer)
 {
-	bool is_unix = strncmp(peer, "unix:", 5) == 0;
-	uint8_t addr[16];
-	int family = AF_UNIX;
-	size_t i;
+	return network_has(t->v, t->n, peer);
+}
 
-	if (t->n == 0 || (!is_unix && !parse_addr(peer, &family, addr)))
+/* The last entry of a list that ends at *end, without the spaces around it; *end moves before it. */
+static struct http1_slice
+last_entry(const char *p, size_t *end)
+{
+	size_t to = *end, from;
+
+	while (to > 0 && (p[to - 1] == ' ' || p[to - 1] == '\t'))
+		to--;
+	for (from = to; from > 0 && p[from - 1] != ','; from--)
+		;
+	*end = from > 0 ? from - 1 : 0;
+	while (from < to && (p[from] == ' ' || p[from] == '\t'))
+		from++;
+	return (struct http1_slice){ p + from, to - from };
+}
+
+/* An address and nothing else, in out. */
+static bool
+take_addr(struct http1_slice s, char out[FORWARD_CLIENT_MAX])
+{
+	uint8_t addr[16];
+
+	if (s.n >= FORWARD_CLIENT_MAX)
 		return false;
-	for (i = 0; i < t->n; i++)
-		if (is_unix ? t->v[i].family == AF_UNIX : within(&t->v[i], family, addr))
-			return true;
-	return false;
+	memcpy(out, s.p, s.n);
+	out[s.n] = '\0';
+	return inet_pton(AF_INET, out, addr) == 1 || inet_pton(AF_INET6, out, addr) == 1;
+}
+
+void
+forward_client(const struct forward_trust *t, const struct http1_head *h, const char *peer, char out[FORWARD_CLIENT_MAX])
+{
+	unsigned i;
+
+	snprintf(out, FORWARD_CLIENT_MAX, "%s", peer);
+	for (i = h->nh; i-- > 0;) {
+		const struct http1_header *x = &h->h[i];
+		size_t end = x->value.n;
+
+		if (!str_slice_ieq(x->name.p, x->name.n, "X-Forwarded-For"))
+			continue;
+		while (end > 0 && forward_trusted(t, out))
+			if (!take_addr(last_entry(x->value.p, &end), out)) {
+				out[0] = '\0';
+				return;
+			}
+	}
 }
 
 static bool
@@ -170,31 +160,58 @@ add_claims(struct str *out, const struct http1_head *h, const char *peer, bool t
 		http1_add_header(out, "X-Real-IP", peer);
 }
 
+/* The bytes as they came; of an absolute-form target only what stands behind the authority. */
+static void
+add_target(struct str *out, const struct http1_head *h)
+{
+	str_add(out, h->path.p, h->path.n);
+	if (h->query.p != NULL) {
+		str_addc(out, '?');
+		str_add(out, h->query.p, h->query.n);
+	}
+}
+
 void
-forward_request(struct str *out, const struct http1_head *h, const char *peer, bool trusted)
+forward_request(struct str *out, const struct http1_head *h, const char *peer, bool trusted, const char *without)
 {
 	struct str target = STR_INIT;
 	unsigned i;
 
 	(void)str_reserve(out, HEAD_MOST);
-	/* The bytes as they came; of an absolute-form target only what stands behind the authority. */
-	str_add(&target, h->path.p, h->path.n);
-	if (h->query.p != NULL) {
-		str_addc(&target, '?');
-		str_add(&target, h->query.p, h->query.n);
-	}
+	add_target(&target, h);
 	http1_add_request_line(out, h->method, (struct http1_slice){ target.p, target.len });
 	str_fini(&target);
 	if (http1_find(h, "Host") == NULL && h->host.p != NULL)
 		http1_add_header_slices(out, (struct http1_slice){ "Host", 4 }, h->host);
 	for (i = 0; i < h->nh; i++)
-		if (!drop_from_client(h, &h->h[i], trusted))
+		if (!drop_from_client(h, &h->h[i], trusted) && (without == NULL || !str_slice_ieq(h->h[i].name.p, h->h[i].name.n, without)))
 			http1_add_header_slices(out, h->h[i].name, h->h[i].value);
 	add_claims(out, h, peer, trusted);
 	if (h->framing == HTTP1_CHUNKED)
 		http1_add_header(out, "Transfer-Encoding", "chunked");
 	else if (h->has_length)
 		http1_add_header_u64(out, "Content-Length", h->content_length);
+	http1_end_head(out);
+}
+
+void
+forward_question(struct str *out, const struct http1_head *h, const char *path, const char *peer, bool trusted)
+{
+	static const char *const told[] = { "Cookie", "Authorization", "Origin", "User-Agent" };
+	struct str target = STR_INIT;
+	unsigned i;
+
+	http1_add_request_line(out, (struct http1_slice){ "GET", 3 }, (struct http1_slice){ path, strlen(path) });
+	if (h->host.p != NULL)
+		http1_add_header_slices(out, (struct http1_slice){ "Host", 4 }, h->host);
+	for (i = 0; i < h->nh; i++)
+		if (is_any(h->h[i].name, told, sizeof told / sizeof told[0]) && !http1_hop_by_hop(h, &h->h[i]))
+			http1_add_header_slices(out, h->h[i].name, h->h[i].value);
+	http1_add_header_slices(out, (struct http1_slice){ "X-Original-Method", 17 }, h->method);
+	add_target(&target, h);
+	http1_add_header_slices(out, (struct http1_slice){ "X-Original-URI", 14 }, (struct http1_slice){ target.p, target.len });
+	str_fini(&target);
+	add_claims(out, h, peer, trusted);
 	http1_end_head(out);
 }
 

@@ -25,8 +25,16 @@ void forward_trust_free(struct forward_trust **t);
 /* peer: an address without port, or "unix:". */
 bool forward_trusted(const struct forward_trust *t, const char *peer);
 
-/* The head for the upstream, complete. Bodies of unknown length are sent chunked. */
-void forward_request(struct str *out, const struct http1_head *h, const char *peer, bool trusted);
+#define FORWARD_CLIENT_MAX 64
+/* Who the client is behind trusted proxies: the peer, or, of X-Forwarded-For, the last address that is not a trusted proxy's. ""
+ * if a trusted proxy names something that is no address: nobody knows. */
+void forward_client(const struct forward_trust *t, const struct http1_head *h, const char *peer, char out[FORWARD_CLIENT_MAX]);
+
+/* The head for the upstream, complete. Bodies of unknown length are sent chunked. without: a header that is left out, or NULL. */
+void forward_request(struct str *out, const struct http1_head *h, const char *peer, bool trusted, const char *without);
+/* A question of our own about a request (auth.h): GET path with the request's Cookie, Authorization, Origin and User-Agent, its
+ * method and target in X-Original-Method and X-Original-URI, and the claims of X-Forwarded-*. No body, no condition, no range. */
+void forward_question(struct str *out, const struct http1_head *h, const char *path, const char *peer, bool trusted);
 /* The head for the client: as http_conn_start takes it, without framing. */
 void forward_response(struct str *out, const struct http1_head *h, bool trusted);
 

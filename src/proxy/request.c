@@ -6,7 +6,6 @@
 
 #include "base/clock.h"
 #include "base/conf.h"
-#include "base/digest.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metrics.h"
@@ -49,18 +48,6 @@ request_go(struct request *r, enum request_step next)
 		r->step = next;
 		next = step_table[next](r);
 	}
-}
-
-static bool
-token_fits(const struct http1_head *h, const struct conf_prefix *p)
-{
-	const struct http1_header *x = http1_only(h, "Authorization");
-	size_t n;
-
-	if (p == NULL || p->token == NULL || x == NULL)
-		return false;
-	n = strlen(p->token);
-	return x->value.n == n + 7 && str_slice_ieq(x->value.p, 7, "Bearer ") && digest_equal(x->value.p + 7, p->token, n);
 }
 
 static void
@@ -113,20 +100,20 @@ take_head(struct request *r, const struct http1_head *h)
 	r->is_get = str_slice_eq(h->method.p, h->method.n, "GET");
 	r->pass.framing = h->framing;
 	r->pass.length = h->content_length;
+	auth_take(r, h);
 	switch (r->route.what) {
 	case ROUTE_PASS:
 	case ROUTE_WRITE:
 		r->pass.trusted = forward_trusted(r->snap->trust, peer);
 		r->pass.repeatable = is_repeatable(h);
-		forward_request(&r->pass.head, h, peer, r->pass.trusted);
+		/* The token is between the client and us. */
+		forward_request(&r->pass.head, h, peer, r->pass.trusted, r->auth.verdict == ALLOW_TOKEN ? "Authorization" : NULL);
 		break;
 	case ROUTE_READ:
 		answer_conds_take(&r->read.conds, h);
 		break;
 	case ROUTE_STORE:
 	case ROUTE_REMOVE:
-		r->write.authorized = token_fits(h, r->route.prefix);
-		break;
 	case ROUTE_REFUSE:
 		break;
 	}
@@ -153,6 +140,12 @@ step_route(struct request *r)
 {
 	if (r->pass.framing == HTTP1_LENGTH && r->pass.length > r->snap->conf->body_max)
 		return request_answer(r, 413, NULL, "the body is larger than proxy.body-max");
+	return auth_wanted(r) ? STEP_AUTH : request_admitted(r);
+}
+
+enum request_step
+request_admitted(struct request *r)
+{
 	switch (r->route.what) {
 	case ROUTE_REFUSE:
 		return STEP_REFUSE;
@@ -164,8 +157,6 @@ step_route(struct request *r)
 		return STEP_INTENT;
 	case ROUTE_STORE:
 	case ROUTE_REMOVE:
-		if (!r->write.authorized)
-			return request_answer(r, 401, "WWW-Authenticate: Bearer\r\n", "this prefix needs its bearer token");
 		return STEP_INTENT;
 	}
 	return STEP_REFUSE;
@@ -392,6 +383,7 @@ log_and_count(struct request *r, bool ok)
 static void
 give_up(struct request *r)
 {
+	auth_fini(r);
 	pass_fini(r);
 	read_fini(r);
 	writer_file_discard(&r->write.file);

@@ -14,6 +14,7 @@
 #include "base/str.h"
 #include "io/http_server.h"
 #include "proxy/answer.h"
+#include "proxy/auth.h"
 #include "proxy/route.h"
 #include "proxy/upstream.h"
 #include "proxy/writer.h"
@@ -53,7 +54,6 @@ struct request_write {
 	struct writer_file *file;
 	bool busy;			/* a callback that cannot be withdrawn is to come: the request must outlive it */
 	bool sent;			/* something may have been written */
-	bool authorized;		/* writes = disk: the bearer token was right */
 	int status;			/* writes = disk: the answer, once marked */
 };
 
@@ -84,6 +84,7 @@ struct request {
 	bool reading_body, body_ended;
 	uint64_t body_bytes;
 
+	struct request_auth auth;
 	struct request_pass pass;
 	struct request_write write;
 	struct request_read read;
@@ -110,6 +111,8 @@ void request_over(struct request *r, bool ok, enum http_close why);
 
 /* For the steps: goes on at a step, from a callback. */
 void request_go(struct request *r, enum request_step next);
+/* For ROUTE and AUTH: what the request asks for may be done. The step that begins it. */
+enum request_step request_admitted(struct request *r);
 /* A small answer of our own, "status reason: text"; then REPLY. headers: more lines, or NULL. */
 enum request_step request_answer(struct request *r, int status, const char *headers, const char *text);
 /* The answer's head and its first status; the connection's start. */

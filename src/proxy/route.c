@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/keypath.h"
+#include "proxy/allow.h"
 
 const char *
 route_name(enum route_what w)
@@ -65,21 +66,24 @@ refuse(struct route *r, int status, const char *why)
 
 /* A write whose keys the app chooses, if it is on an upload path. */
 static void
-pass_or_upload(struct route *r, const struct http1_head *h, bool upload)
+pass_or_upload(struct route *r, bool upload)
 {
-	r->what = !is_safe(h) && upload ? ROUTE_WRITE : ROUTE_PASS;
+	r->what = r->changes && upload ? ROUTE_WRITE : ROUTE_PASS;
 }
 
 /* A name that is not a key of ours: odd targets keep their bytes and go to who understands them. */
 static void
-decide_odd(struct route *r, const struct http1_head *h, const struct conf *c, enum phase phase)
+decide_odd(struct route *r, const struct conf *c, enum phase phase)
 {
-	if (c->odd_targets == CONF_ODD_REFUSE) {
+	const struct conf_prefix *p = conf_prefix_for(c, r->path.p, r->path.len);
+
+	/* What an upstream that cleans it takes for a write below a prefix with rules must not get around them. */
+	if (c->odd_targets == CONF_ODD_REFUSE || (r->changes && phase != PHASE_PASSTHROUGH && p != NULL && allow_ruled(p))) {
 		refuse(r, 400, "odd request target");
 		return;
 	}
 	/* Where it ends up is the app's business, so any upload path may be meant. */
-	pass_or_upload(r, h, phase != PHASE_PASSTHROUGH && c->uploads.n > 0);
+	pass_or_upload(r, phase != PHASE_PASSTHROUGH && c->uploads.n > 0);
 }
 
 static void
@@ -96,7 +100,7 @@ decide_write(struct route *r, const struct http1_head *h, const char *key, size_
 	bool put = is(h, "PUT"), del = is(h, "DELETE");
 
 	if (r->prefix->writes == CONF_WRITES_UPSTREAM) {
-		if (is_safe(h))
+		if (!r->changes)
 			return false;
 		r->what = ROUTE_WRITE;
 		/* MOVE, COPY and the like touch a second name: the watcher hears of both. */
@@ -130,7 +134,7 @@ decide_media(struct route *r, const struct http1_head *h, const struct conf *c, 
 	}
 	/* A folder is nothing that we could serve. */
 	if (r->prefix == NULL || !keypath_servable(fault)) {
-		pass_or_upload(r, h, upload);
+		pass_or_upload(r, upload);
 		return;
 	}
 	if (decide_write(r, h, key, klen))
@@ -140,7 +144,7 @@ decide_media(struct route *r, const struct http1_head *h, const struct conf *c, 
 		set_key(r, key, klen);
 		return;
 	}
-	pass_or_upload(r, h, upload);
+	pass_or_upload(r, upload);
 }
 
 void
@@ -151,6 +155,7 @@ route_decide(struct route *r, const struct http1_head *h, const struct conf *c, 
 	size_t klen = 0;
 
 	r->what = ROUTE_PASS;
+	r->changes = !is_safe(h);
 	if (is(h, "CONNECT")) {
 		refuse(r, 405, "CONNECT is not for a reverse proxy");
 		return;
@@ -163,7 +168,7 @@ route_decide(struct route *r, const struct http1_head *h, const struct conf *c, 
 		return;
 	}
 	if (kind == KEYPATH_ODD) {
-		decide_odd(r, h, c, phase);
+		decide_odd(r, c, phase);
 		return;
 	}
 	if (phase == PHASE_PASSTHROUGH)
@@ -172,7 +177,7 @@ route_decide(struct route *r, const struct http1_head *h, const struct conf *c, 
 	if (key != NULL)
 		decide_media(r, h, c, key, klen);
 	else
-		pass_or_upload(r, h, conf_is_upload(c, r->path.p, r->path.len));
+		pass_or_upload(r, conf_is_upload(c, r->path.p, r->path.len));
 }
 
 void

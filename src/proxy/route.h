@@ -27,6 +27,7 @@ const char *route_name(enum route_what w);
 
 struct route {
 	enum route_what what;
+	bool changes;			/* the method may change something */
 	int status;			/* ROUTE_REFUSE */
 	const char *why;		/* ROUTE_REFUSE: a line for the client; static */
 	const struct conf_prefix *prefix;	/* of the snapshot; NULL: none */

@@ -276,6 +276,11 @@ test_paths(void **state)
 	assert_int_equal(conf_prefix_for(c, "/m/none/x", 9)->class, CONF_CLASS_DENY);
 	assert_int_equal(conf_prefix_for(c, "/m/private/x", 12)->class, CONF_CLASS_AUTHORIZED);
 	assert_string_equal(conf_prefix_for(c, "/m/x", 4)->cache_control, "public, max-age=60");
+	assert_string_equal(conf_prefix_for(c, "/m/users/x", 10)->auth, "/may/write/");
+	assert_true(network_has(conf_prefix_for(c, "/m/users/x", 10)->nets, 2, "10.1.2.3"));
+	assert_string_equal(conf_prefix_for(c, "/m/users/x", 10)->methods.v[1], "DELETE");
+	assert_true(conf_prefix_for(c, "/m/frozen/x", 11)->methods.v != NULL && conf_prefix_for(c, "/m/frozen/x", 11)->methods.n == 0);
+	assert_null(conf_prefix_for(c, "/m/x", 4)->methods.v);
 
 	assert_string_equal(conf_key_of(c, "/m/a/b", 6, &klen), "a/b");
 	assert_int_equal(klen, 3);
@@ -326,8 +331,10 @@ test_secrets_do_not_show(void **state)
 	conf_dump(c, &out);
 	assert_null(strstr(str_z(&out), SECRET));
 	assert_non_null(strstr(str_z(&out), "\nr2.secret-access-key = ***\n"));
-	assert_non_null(strstr(str_z(&out), "\nmedia.prefixes[4].url = \"/m/\"\n"));
+	assert_non_null(strstr(str_z(&out), "\nmedia.prefixes[6].url = \"/m/\"\n"));
 	assert_non_null(strstr(str_z(&out), "].token-file = ***\n"));
+	assert_non_null(strstr(str_z(&out), "].methods = [ \"PUT\", \"DELETE\" ]\n"));
+	assert_null(strstr(str_z(&out), "prefixes[6].methods"));	/* not given, and not an empty list */
 	assert_non_null(strstr(str_z(&out), "\nproxy.body-max = \"10000000\"\n"));
 	assert_non_null(strstr(str_z(&out), "\nproxy.drain-timeout = \"0ms\"\n"));
 	str_fini(&out);

@@ -55,8 +55,84 @@ request(const char *in, const char *peer, bool trusted, const char *want)
 	size_t scan = 0, used;
 
 	assert_int_equal(http1_parse_request(&h, in, strlen(in), &limits, &scan, &used, &bad), HTTP1_DONE);
-	forward_request(&out, &h, peer, trusted);
+	forward_request(&out, &h, peer, trusted, NULL);
 	assert_string_equal(str_z(&out), want);
+	str_fini(&out);
+}
+
+static void
+client(const char *headers, const char *peer, const char *want)
+{
+	char *v[] = { TEXT("10.0.0.0/8"), TEXT("unix:") }, text[512], got[FORWARD_CLIENT_MAX];
+	struct forward_trust *t = trust(v, 2, ERR_OK);
+	struct http1_head h;
+	enum http1_bad bad;
+	size_t scan = 0, used;
+
+	snprintf(text, sizeof text, "PUT / HTTP/1.1\r\nHost: s\r\n%s\r\n", headers);
+	assert_int_equal(http1_parse_request(&h, text, strlen(text), &limits, &scan, &used, &bad), HTTP1_DONE);
+	forward_client(t, &h, peer, got);
+	assert_string_equal(got, want);
+	forward_trust_free(&t);
+}
+
+static void
+test_client(void **state)
+{
+	(void)state;
+	client("", "1.2.3.4", "1.2.3.4");
+	/* A stranger's claim is not looked at. */
+	client("X-Forwarded-For: 10.0.0.9\r\n", "1.2.3.4", "1.2.3.4");
+	client("", "10.0.0.1", "10.0.0.1");
+	client("X-Forwarded-For: 1.2.3.4\r\n", "10.0.0.1", "1.2.3.4");
+	client("X-Forwarded-For: 1.2.3.4\r\n", "unix:", "1.2.3.4");
+	/* What stands before the first that is no trusted proxy, the client wrote himself. */
+	client("X-Forwarded-For: 10.9.9.9, 1.2.3.4\r\n", "10.0.0.1", "1.2.3.4");
+	client("X-Forwarded-For: 10.9.9.9, 1.2.3.4 , 10.0.0.2\r\n", "10.0.0.1", "1.2.3.4");
+	client("X-Forwarded-For: 10.9.9.9\r\nX-Other: 1\r\nx-forwarded-for: fd00::7\r\n", "10.0.0.1", "fd00::7");
+	client("X-Forwarded-For: 10.0.0.3,10.0.0.2\r\n", "10.0.0.1", "10.0.0.3");
+	/* Nobody knows. */
+	client("X-Forwarded-For: 1.2.3.4, unknown\r\n", "10.0.0.1", "");
+	client("X-Forwarded-For: 1.2.3.4,\r\n", "10.0.0.1", "");
+	client("X-Forwarded-For: unix:\r\n", "10.0.0.1", "");
+	client("X-Forwarded-For: 1.2.3.4:80\r\n", "10.0.0.1", "");
+}
+
+static void
+test_question(void **state)
+{
+	static const char in[] = "PUT /media/a%20b?x=1 HTTP/1.1\r\nHost: Site\r\nCookie: a=b\r\ncookie: c=d\r\nAuthorization: Basic eDp5\r\n"
+				 "X-Original-URI: /evil\r\nX-Original-Method: GET\r\nIf-None-Match: *\r\nRange: bytes=0-1\r\nContent-Type: t\r\n"
+				 "X-Forwarded-For: 6.6.6.6\r\nExpect: 100-continue\r\nOrigin: http://o\r\nContent-Length: 5\r\n\r\n";
+	struct str out = STR_INIT;
+	struct http1_head h;
+	enum http1_bad bad;
+	size_t scan = 0, used;
+
+	(void)state;
+	assert_int_equal(http1_parse_request(&h, in, strlen(in), &limits, &scan, &used, &bad), HTTP1_DONE);
+	forward_question(&out, &h, "/may/write", "1.2.3.4", false);
+	assert_string_equal(str_z(&out),
+	    "GET /may/write HTTP/1.1\r\nHost: Site\r\nCookie: a=b\r\ncookie: c=d\r\nAuthorization: Basic eDp5\r\nOrigin: http://o\r\n"
+	    "X-Original-Method: PUT\r\nX-Original-URI: /media/a%20b?x=1\r\nX-Forwarded-For: 6.6.6.6, 1.2.3.4\r\nX-Forwarded-Proto: http\r\n"
+	    "X-Forwarded-Host: Site\r\nX-Real-IP: 1.2.3.4\r\n\r\n");
+	str_fini(&out);
+}
+
+static void
+test_left_out(void **state)
+{
+	static const char in[] = "PUT / HTTP/1.1\r\nHost: s\r\nauthorization: Bearer ours\r\nX-A: 1\r\n\r\n";
+	struct str out = STR_INIT;
+	struct http1_head h;
+	enum http1_bad bad;
+	size_t scan = 0, used;
+
+	(void)state;
+	assert_int_equal(http1_parse_request(&h, in, strlen(in), &limits, &scan, &used, &bad), HTTP1_DONE);
+	forward_request(&out, &h, "1.2.3.4", false, "Authorization");
+	assert_null(strstr(str_z(&out), "ours"));
+	assert_non_null(strstr(str_z(&out), "X-A: 1\r\n"));
 	str_fini(&out);
 }
 
@@ -118,6 +194,9 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_trust),
+		cmocka_unit_test(test_client),
+		cmocka_unit_test(test_question),
+		cmocka_unit_test(test_left_out),
 		cmocka_unit_test(test_requests),
 		cmocka_unit_test(test_responses),
 	};

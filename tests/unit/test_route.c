@@ -12,13 +12,14 @@ static struct conf_prefix prefixes[] = {
 	{ .url = (char *)(uintptr_t) "/media/auth/", .url_len = 12, .class = CONF_CLASS_AUTHORIZED },
 	{ .url = (char *)(uintptr_t) "/media/pass/", .url_len = 12, .class = CONF_CLASS_UPSTREAM },
 	{ .url = (char *)(uintptr_t) "/media/dav/", .url_len = 11, .class = CONF_CLASS_PUBLIC, .writes = CONF_WRITES_UPSTREAM },
+	{ .url = (char *)(uintptr_t) "/media/own/", .url_len = 11, .class = CONF_CLASS_PUBLIC, .token = (char *)(uintptr_t) "x" },
 	{ .url = (char *)(uintptr_t) "/media/", .url_len = 7, .class = CONF_CLASS_PUBLIC },
 };
 static struct conf conf = {
 	.media_url = (char *)(uintptr_t) "/media/",
 	.uploads = { uploads, 1 },
 	.prefixes = prefixes,
-	.nprefixes = 6,
+	.nprefixes = sizeof prefixes / sizeof prefixes[0],
 	.canary = 100,
 };
 
@@ -106,6 +107,13 @@ test_media(void **state)
 		{ "GET", "/media/./a.jpg", ROUTE_PASS, NULL },
 		{ "PUT", "/media/disk/../a.jpg", ROUTE_WRITE, NULL },
 		{ "POST", "/x/../upload/", ROUTE_WRITE, NULL },
+		/* Nobody gets around a prefix's rules by a name that the upstream cleans; reads have none. */
+		{ "PUT", "/media/own/a", ROUTE_PASS, NULL },
+		{ "PUT", "/media//own/a", ROUTE_REFUSE, NULL },
+		{ "DELETE", "/media/x/%2e%2e/own/a", ROUTE_REFUSE, NULL },
+		{ "PUT", "/media/own%2fa", ROUTE_REFUSE, NULL },
+		{ "PUT", "/media/own/../a", ROUTE_WRITE, NULL },
+		{ "GET", "/media//own/a", ROUTE_PASS, NULL },
 		/* Malformed ones are refused. */
 		{ "GET", "/media/%00", ROUTE_REFUSE, NULL },
 		{ "GET", "/media/%zz", ROUTE_REFUSE, NULL },

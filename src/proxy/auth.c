@@ -1,0 +1,169 @@
+#include "proxy/auth.h"
+
+#include "base/log.h"
+#include "base/metrics.h"
+#include "proxy/forward.h"
+#include "proxy/request.h"
+#include "proxy/server.h"
+
+/* An answer's body beyond this is not waited for: its connection is closed instead. */
+enum { BODY_MAX = 64 * 1024 };
+
+static bool
+is_ours(const struct request *r)
+{
+	return r->route.what == ROUTE_STORE || r->route.what == ROUTE_REMOVE;
+}
+
+void
+auth_take(struct request *r, const struct http1_head *h)
+{
+	const struct conf_prefix *p = r->route.prefix;
+	char client[FORWARD_CLIENT_MAX];
+
+	if (!r->route.changes || p == NULL || r->route.what == ROUTE_REFUSE)
+		return;
+	forward_client(r->snap->trust, h, r->peer, client);
+	r->auth.verdict = allow_judge(p, h, client, is_ours(r));
+	if (r->auth.verdict == ALLOW_ASK)
+		forward_question(&r->auth.head, h, p->auth, r->peer, forward_trusted(r->snap->trust, r->peer));
+}
+
+bool
+auth_wanted(const struct request *r)
+{
+	return r->auth.verdict != ALLOW_FREE;
+}
+
+static void
+count(const char *result)
+{
+	metrics_add(METRIC_WRITE_AUTH, result, 1);
+}
+
+static void
+on_head(void *arg, const struct http1_head *h)
+{
+	struct request *r = arg;
+	unsigned i;
+
+	r->auth.status = h->status;
+	for (i = 0; i < h->nh; i++)
+		if (str_slice_ieq(h->h[i].name.p, h->h[i].name.n, "WWW-Authenticate"))
+			http1_add_header_slices(&r->auth.challenge, h->h[i].name, h->h[i].value);
+}
+
+/* The application has spoken. */
+static enum request_step
+verdict(struct request *r)
+{
+	int status = r->auth.status;
+
+	if (status >= 200 && status < 300) {
+		count("asked");
+		return request_admitted(r);
+	}
+	if (status == 401 || status == 403) {
+		count("refused");
+		return request_answer(r, status, str_z(&r->auth.challenge), "the application does not allow this");
+	}
+	count("error");
+	log_error("proxy", "%s answered %d to the question whether a write is allowed: 2xx, 401 or 403 is expected", r->route.prefix->auth, status);
+	return request_answer(r, 502, NULL, "the application did not say whether this is allowed");
+}
+
+static void
+on_data(void *arg, const void *p, size_t n)
+{
+	struct request *r = arg;
+
+	(void)p;
+	r->auth.got += n;
+	if (r->auth.got <= BODY_MAX)
+		return;
+	upstream_cancel(&r->auth.up);
+	request_go(r, verdict(r));
+}
+
+static void
+on_drain(void *arg)
+{
+	(void)arg;	/* the question has no body */
+}
+
+static void
+on_done(void *arg, enum err e, bool sent, const char *why)
+{
+	struct request *r = arg;
+
+	(void)sent;
+	r->auth.up = NULL;
+	/* A head is an answer, whatever became of the body behind it. */
+	if (r->auth.status != 0) {
+		request_go(r, verdict(r));
+		return;
+	}
+	count("error");
+	log_error("upstream", "whether a write is allowed could not be asked: %s: %s", err_text(e), why);
+	request_go(r, request_answer(r, 503, "Retry-After: 5\r\n", "the application cannot say whether this is allowed"));
+}
+
+static const struct upstream_cb callbacks = { on_head, on_data, on_drain, on_done };
+
+static enum request_step
+ask(struct request *r)
+{
+	struct upstream_opts o = { .head = &r->auth.head, .framing = HTTP1_NO_BODY, .repeatable = true };
+
+	r->auth.up = upstream_start(r->sv->upstream, &o, &callbacks, r);
+	return STEP_WAIT;
+}
+
+static enum request_step
+refuse_method(struct request *r)
+{
+	struct str allow = STR_INIT;
+	enum request_step next;
+
+	str_addz(&allow, "Allow: ");
+	allow_methods(&allow, r->route.prefix);
+	str_addz(&allow, "\r\n");
+	next = request_answer(r, 405, str_z(&allow), "this method is not allowed here");
+	str_fini(&allow);
+	return next;
+}
+
+enum request_step
+step_auth(struct request *r)
+{
+	switch (r->auth.verdict) {
+	case ALLOW_FREE:
+		break;
+	case ALLOW_TOKEN:
+		count("token");
+		break;
+	case ALLOW_ASK:
+		return ask(r);
+	case ALLOW_NOT_METHOD:
+		count("method");
+		return refuse_method(r);
+	case ALLOW_NOT_HERE:
+		count("network");
+		return request_answer(r, 403, NULL, "nobody may write here from this network");
+	case ALLOW_NO_TOKEN:
+		count("refused");
+		return request_answer(r, 401, "WWW-Authenticate: Bearer\r\n", "this prefix needs its bearer token");
+	case ALLOW_NO_RULE:
+		count("refused");
+		return request_answer(r, 403, NULL, "nothing says who may write here");
+	}
+	return request_admitted(r);
+}
+
+void
+auth_fini(struct request *r)
+{
+	upstream_cancel(&r->auth.up);
+	str_fini(&r->auth.head);
+	str_fini(&r->auth.challenge);
+}
