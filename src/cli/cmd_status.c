@@ -100,7 +100,7 @@ depth_cb(void *arg, enum err e, const struct queue_depth *d)
 }
 
 static void
-marks_cb(void *arg, enum err e, uint64_t n, uint64_t oldest_ms)
+marks_cb(void *arg, enum err e, uint64_t n, uint64_t oldest_ms, uint64_t owed)
 {
 	struct status *st = arg;
 
@@ -109,6 +109,7 @@ marks_cb(void *arg, enum err e, uint64_t n, uint64_t oldest_ms)
 	if (e != ERR_OK)
 		return;
 	json_object_set_new(st->j, "marks", json_integer((json_int_t)n));
+	json_object_set_new(st->j, "owed_to_disk", json_integer((json_int_t)owed));
 	json_object_set_new(st->j, "oldest_mark_ms", json_integer((json_int_t)oldest_ms));
 }
 

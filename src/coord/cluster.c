@@ -4,6 +4,7 @@
 
 #include <hiredis/hiredis.h>
 
+#include "base/clock.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -57,6 +58,7 @@ struct cluster {
 	struct errbuf why;
 	uint64_t epoch, told;		/* now, and the last one that up() was called with */
 	uint64_t known_epoch, known_gen;
+	bool armed;			/* by Redis's last word */
 	char run_id[48];
 	struct loop_timer again;
 	struct loop_call lost;		/* a script found another epoch */
@@ -64,6 +66,7 @@ struct cluster {
 
 	struct loop_timer beat;
 	struct cluster_call *beating;
+	uint64_t beaten_ms;		/* when Redis last took one, by the monotonic clock; 0: never */
 	char *json;
 	bool must_announce, announced, left;
 };
@@ -384,7 +387,8 @@ on_hello(void *arg, enum err e, const struct redisReply *r)
 	uint64_t epoch;
 	bool fresh;
 
-	if (e != ERR_OK || r->type != REDIS_REPLY_STRING || !str_to_u64(r->str, (size_t)r->len, &epoch)) {
+	if (e != ERR_OK || r->type != REDIS_REPLY_ARRAY || r->elements != 2 || r->element[0]->type != REDIS_REPLY_STRING ||
+	    !str_to_u64(r->element[0]->str, (size_t)r->element[0]->len, &epoch)) {
 		refuse(c, e != ERR_OK ? e : ERR_PROTO, r != NULL && r->str != NULL ? r->str : err_text(e));
 		return;
 	}
@@ -398,6 +402,7 @@ on_hello(void *arg, enum err e, const struct redisReply *r)
 	if (fresh)
 		log_info("cluster", "epoch %llu", (unsigned long long)epoch);
 	c->epoch = c->told = epoch;
+	c->armed = r->element[1]->type == REDIS_REPLY_INTEGER && r->element[1]->integer > 0;
 	cluster_know(c, epoch, 0);
 	c->why.text[0] = '\0';
 	set_state(c, CLUSTER_UP);
@@ -525,9 +530,11 @@ on_beaten(void *arg, enum err e, const struct redisReply *r)
 {
 	struct cluster *c = *(struct cluster **)arg;
 
-	(void)e;
-	(void)r;
 	c->beating = NULL;
+	if (e == ERR_OK && r->type == REDIS_REPLY_INTEGER) {
+		c->armed = r->integer > 0;
+		c->beaten_ms = clock_mono_ms();
+	}
 }
 
 static void
@@ -727,6 +734,18 @@ const char *
 cluster_id(const struct cluster *c)
 {
 	return c->id;
+}
+
+bool
+cluster_armed(const struct cluster *c)
+{
+	return c->armed;
+}
+
+uint64_t
+cluster_beaten_ms(const struct cluster *c)
+{
+	return c->beaten_ms;
 }
 
 uint64_t

@@ -70,6 +70,10 @@ void cluster_announced(struct cluster *c);
 void cluster_heartbeat(struct cluster *c, const char *json);
 /* The heartbeat has news that others wait for (a phase): it goes out now. */
 void cluster_beat_now(struct cluster *c);
+/* Is the site armed, by the last word of Redis: may some member write R2 first? Every writer then needs a key's lease. */
+bool cluster_armed(const struct cluster *c);
+/* When Redis took this process's heartbeat last, on the monotonic clock; 0: never. */
+uint64_t cluster_beaten_ms(const struct cluster *c);
 /* Removes this process's entry (a clean end); done may be NULL. */
 void cluster_leave(struct cluster *c, void (*done)(void *arg), void *arg);
 /* Checks of Redis for `check --online` and the gates: policy, persistence. The callback's text is empty if all is well. */

@@ -59,6 +59,14 @@ dirty_entry_drop(struct dirty *d, struct dirty_entry *e)
 }
 
 void
+dirty_entry_mark(struct dirty *d, struct dirty_entry *e, const struct mark *m)
+{
+	d->owed -= e->m.gen > 0 && e->m.side == MARK_R2;
+	e->m = *m;
+	d->owed += e->m.gen > 0 && e->m.side == MARK_R2;
+}
+
+void
 dirty_saw_gen(struct dirty *d, uint64_t gen)
 {
 	if (gen <= d->last_gen)
@@ -131,7 +139,7 @@ dirty_entry_cleared(struct dirty *d, struct dirty_entry *e, uint64_t gen)
 	if (e->own)
 		journal_append_lazy(d->journal, &(struct journal_rec){ .kind = JOURNAL_CLEAR, .gen = e->m.gen, .key = e->key, .klen = e->klen });
 	event_add(d, e, false, e->m.gen);
-	e->m.gen = 0;
+	dirty_entry_mark(d, e, &(struct mark){ .gen = 0 });
 	e->own = e->again = e->owed = e->unknown = false;
 	e->cleared = 0;
 	list_del(&e->todo);
@@ -141,11 +149,22 @@ dirty_entry_cleared(struct dirty *d, struct dirty_entry *e, uint64_t gen)
 /* Starting: what the last life left. */
 
 struct left_open {
-	enum mark_op op;
+	struct mark_write w;
 	bool marked, abandoned;	/* the outcome is known; but was Redis told? */
 	size_t klen;
 	char key[];
 };
+
+/* What a record says of its write. A base that cannot be read is none that the disk could still show. */
+static struct mark_write
+replay_write(const struct journal_rec *r)
+{
+	struct mark_write w = { .op = (enum mark_op)r->op, .side = r->base != NULL ? MARK_R2 : MARK_LOCAL };
+
+	if (r->base != NULL && !marks_base_parse(r->base, r->blen, &w.base))
+		w.base = (struct mark_base){ .known = true, .exists = true };
+	return w;
+}
 
 static void
 replay_intent(struct dirty *d, const struct journal_rec *r)
@@ -155,7 +174,7 @@ replay_intent(struct dirty *d, const struct journal_rec *r)
 	if (r->klen == 0)	/* the watcher's crawl since the clean point finds what it stored */
 		return;
 	o = mem_zalloc(sizeof *o + r->klen);
-	o->op = (enum mark_op)r->op;
+	o->w = replay_write(r);
 	o->klen = r->klen;
 	memcpy(o->key, r->key, r->klen);
 	mem_free(map_set(d->replayed, &r->id, sizeof r->id, o));
@@ -174,12 +193,11 @@ static void
 replay_mark(struct dirty *d, const struct journal_rec *r)
 {
 	struct dirty_entry *e = dirty_entry(d, r->key, r->klen);
+	struct mark_write w = replay_write(r);
+	struct mark m = { .gen = r->gen, .side = w.side, .op = w.op, .base = w.base, .since_ms = e->m.gen == 0 ? r->time_ms : e->m.since_ms };
 
 	replay_end(d, r->id, true);
-	if (e->m.gen == 0)
-		e->m.since_ms = r->time_ms;
-	e->m.gen = r->gen;
-	e->m.op = (enum mark_op)r->op;
+	dirty_entry_mark(d, e, &m);
 	e->own = true;
 }
 
@@ -203,7 +221,7 @@ on_replay(void *arg, const struct journal_rec *r)
 		/* Written only when nothing older was owed: the order of the journal says which records it ends. */
 		dirty_saw_gen(d, r->gen);
 		e = dirty_entry(d, r->key, r->klen);
-		e->m.gen = 0;
+		dirty_entry_mark(d, e, &(struct mark){ .gen = 0 });
 		dirty_entry_drop(d, e);
 		break;
 	case JOURNAL_ABANDON:
@@ -216,30 +234,78 @@ on_replay(void *arg, const struct journal_rec *r)
 		d->phase = r->op == NO_PHASE ? -1 : r->op;
 		d->epoch = r->gen;
 		break;
+	case JOURNAL_ARMED:
+		d->armed = r->op != 0;
+		break;
 	}
+}
+
+/* The records of marks and intents, with the text of an R2-first write's base in buf. */
+
+static struct journal_rec
+mark_rec(const struct dirty_entry *e, uint64_t id, char buf[MARK_BASE_MAX])
+{
+	struct journal_rec r = { .kind = JOURNAL_MARK, .op = (uint8_t)e->m.op, .id = id, .gen = e->m.gen, .time_ms = e->m.since_ms, .key = e->key,
+		.klen = e->klen };
+
+	if (e->m.side == MARK_R2) {
+		r.base = marks_base_text(&e->m.base, buf);
+		r.blen = strlen(buf);
+	}
+	return r;
+}
+
+static struct journal_rec
+intent_rec(uint64_t id, const struct mark_write *w, const char *key, size_t klen, char buf[MARK_BASE_MAX])
+{
+	struct journal_rec r = { .kind = JOURNAL_INTENT, .op = (uint8_t)w->op, .id = id, .key = key, .klen = klen };
+
+	if (w->side == MARK_R2) {
+		r.base = marks_base_text(&w->base, buf);
+		r.blen = strlen(buf);
+	}
+	return r;
 }
 
 static void
 append_mark(struct dirty *d, const struct dirty_entry *e, uint64_t id, journal_done *done, void *arg)
 {
-	journal_append(d->journal, &(struct journal_rec){ .kind = JOURNAL_MARK, .op = (uint8_t)e->m.op, .id = id, .gen = e->m.gen, .time_ms = e->m.since_ms,
-		.key = e->key, .klen = e->klen }, done, arg);
+	char buf[MARK_BASE_MAX];
+	struct journal_rec r = mark_rec(e, id, buf);
+
+	journal_append(d->journal, &r, done, arg);
 }
 
 /* A write of ours ended: the own copy moves. */
 static void
-moved(struct dirty *d, struct dirty_entry *e, enum mark_op op)
+moved(struct dirty *d, struct dirty_entry *e, struct mark_write w)
 {
-	if (e->m.gen == 0)
-		e->m.since_ms = clock_real_ms();
-	e->m.gen = dirty_next_gen(d);
-	e->m.side = MARK_LOCAL;
-	e->m.op = op;
-	e->m.epoch = d->epoch;
+	struct mark m = { .gen = dirty_next_gen(d), .side = w.side, .op = w.op, .base = w.base, .epoch = d->epoch,
+		.since_ms = e->m.gen == 0 ? clock_real_ms() : e->m.since_ms };
+
+	/* A tombstone is of a delete that was seen; a look at the file may be older. A file that is there is put in any case. */
+	if (e->m.gen > 0 && e->m.side == MARK_LOCAL && e->m.op == MARK_DELETE && w.side == MARK_LOCAL)
+		m.op = MARK_DELETE;
+	dirty_entry_mark(d, e, &m);
 	e->own = e->untold = true;
 	e->unknown = false;
 	e->writes++;
 	e->cleared = 0;
+}
+
+/* A write of ours of which nobody knows whether it happened: what was confirmed before keeps its side. */
+static void
+moved_unknown(struct dirty *d, struct dirty_entry *e, struct mark_write w)
+{
+	if (e->m.gen > 0) {
+		w.side = e->m.side;
+		w.base = e->m.base;
+		w.op = w.op == MARK_DELETE ? MARK_DELETE : e->m.op;
+	} else {
+		w.base.unconfirmed = w.side == MARK_R2;
+	}
+	moved(d, e, w);
+	e->unknown = true;
 }
 
 /* Intents that the last life left: those without an outcome are unknown, the keys are looked at. */
@@ -253,7 +319,6 @@ adopt_left_open(struct dirty *d)
 	while (map_next(d->replayed, &pos, &key, &len, &value)) {
 		struct left_open *o = value;
 		struct dirty_entry *e;
-		bool known;
 		uint64_t id;
 
 		memcpy(&id, key, sizeof id);
@@ -267,10 +332,7 @@ adopt_left_open(struct dirty *d)
 			continue;
 		}
 		e = dirty_entry(d, o->key, o->klen);
-		known = e->m.gen > 0;
-		/* An unknown put leaves a tombstone one; an unknown delete permits one: what is on the disk is always put. */
-		moved(d, e, known && o->op == MARK_PUT ? e->m.op : o->op);
-		e->unknown = !known;
+		moved_unknown(d, e, o->w);
 		append_mark(d, e, id, NULL, NULL);
 		dirty_close_later(d, id);
 		mem_free(o);
@@ -290,25 +352,32 @@ on_live(void *arg, void (*emit)(void *e, const struct journal_rec *r), void *to)
 {
 	struct dirty *d = arg;
 	struct list *it, *nxt;
+	char buf[MARK_BASE_MAX];
 	size_t pos = 0, len;
 	const void *key;
 	void *value;
 
+	emit(to, &(struct journal_rec){ .kind = JOURNAL_ARMED, .op = d->armed });
 	if (d->clean_ms > 0)
 		emit(to, &(struct journal_rec){ .kind = JOURNAL_CLEAN, .time_ms = d->clean_ms });
 	emit(to, &(struct journal_rec){ .kind = JOURNAL_PHASE, .op = d->phase < 0 ? NO_PHASE : (uint8_t)d->phase, .gen = d->epoch });
 	while (map_next(d->entries, &pos, &key, &len, &value)) {
 		const struct dirty_entry *e = value;
 
-		if (e->own && e->m.gen > 0)
-			emit(to, &(struct journal_rec){ .kind = JOURNAL_MARK, .op = (uint8_t)e->m.op, .gen = e->m.gen, .time_ms = e->m.since_ms,
-				.key = e->key, .klen = e->klen });
+		if (e->own && e->m.gen > 0) {
+			struct journal_rec r = mark_rec(e, 0, buf);
+
+			emit(to, &r);
+		}
 	}
 	LIST_FOREACH(it, nxt, &d->intents) {
 		const struct dirty_intent *i = LIST_ENTRY(it, struct dirty_intent, node);
 
-		if (i->e != NULL && !i->ended)
-			emit(to, &(struct journal_rec){ .kind = JOURNAL_INTENT, .op = (uint8_t)i->op, .id = i->id, .key = i->e->key, .klen = i->e->klen });
+		if (i->e != NULL && !i->ended) {
+			struct journal_rec r = intent_rec(i->id, &i->w, i->e->key, i->e->klen, buf);
+
+			emit(to, &r);
+		}
 	}
 }
 
@@ -335,11 +404,13 @@ on_intent_written(void *arg, enum err e)
 }
 
 struct dirty_intent *
-dirty_intent(struct dirty *d, const char *key, size_t klen, enum mark_op op, dirty_done *done, void *arg)
+dirty_intent(struct dirty *d, const char *key, size_t klen, struct mark_write w, dirty_done *done, void *arg)
 {
 	struct dirty_intent *i = mem_zalloc(sizeof *i);
+	char buf[MARK_BASE_MAX];
+	struct journal_rec r;
 
-	*i = (struct dirty_intent){ .d = d, .id = ++d->next_id, .op = op, .done = done, .arg = arg, .writing = true };
+	*i = (struct dirty_intent){ .d = d, .id = ++d->next_id, .w = w, .done = done, .arg = arg, .writing = true };
 	list_add_tail(&d->intents, &i->node);
 	d->open++;
 	metrics_add(METRIC_INTENTS, NULL, 1);
@@ -347,12 +418,13 @@ dirty_intent(struct dirty *d, const char *key, size_t klen, enum mark_op op, dir
 	if (key != NULL) {
 		i->e = dirty_entry(d, key, klen);
 		i->e->open++;
-		i->e->open_op = op;
+		i->e->open_write = w;
 		if (d->up)
-			marks_intent(d->cluster, i->id, key, klen, op, d->deadline_ms, NULL, NULL);
+			marks_intent(d->cluster, i->id, key, klen, w, d->deadline_ms, NULL, NULL);
 	}
-	journal_append(d->journal, &(struct journal_rec){ .kind = JOURNAL_INTENT, .op = (uint8_t)op, .id = i->id, .time_ms = clock_real_ms(),
-		.key = key, .klen = key != NULL ? klen : 0 }, on_intent_written, i);
+	r = intent_rec(i->id, &w, key, key != NULL ? klen : 0, buf);
+	r.time_ms = clock_real_ms();
+	journal_append(d->journal, &r, on_intent_written, i);
 	return i;
 }
 
@@ -419,18 +491,18 @@ on_mark_told(void *arg)
 	wait_part(arg);
 }
 
+/* The entry has moved: to the journal and to Redis. */
 static void
-confirm(struct dirty *d, struct dirty_entry *e, uint64_t id, enum mark_op op, bool covered, dirty_done *done, void *arg)
+confirm(struct dirty *d, struct dirty_entry *e, uint64_t id, const struct lease *l, bool covered, dirty_done *done, void *arg)
 {
 	struct wait *w = mem_zalloc(sizeof *w);
 
 	*w = (struct wait){ .d = d, .parts = 1, .covered = covered, .done = done, .arg = arg };
 	list_add_tail(&d->waits, &w->node);
-	moved(d, e, op);
 	append_mark(d, e, id, on_mark_written, w);
 	if (d->up) {
 		w->parts++;
-		dirty_tell(d, e, id, on_mark_told, w);
+		dirty_tell(d, e, id, l, on_mark_told, w);
 	} else {
 		dirty_announce_later(d, e);
 		if (id != 0)
@@ -439,17 +511,19 @@ confirm(struct dirty *d, struct dirty_entry *e, uint64_t id, enum mark_op op, bo
 }
 
 void
-dirty_confirm(struct dirty *d, struct dirty_intent **ip, enum mark_op op, dirty_done *done, void *arg)
+dirty_confirm(struct dirty *d, struct dirty_intent **ip, struct mark_write how, const struct lease *l, dirty_done *done, void *arg)
 {
 	struct dirty_intent *i = *ip;
 	struct dirty_entry *e = i->e;
-	bool covered = i->durable && i->op == op;
+	/* Unknown outcome and a put to the disk end alike. A write to R2 must be told from one that nobody confirmed. */
+	bool covered = i->durable && i->w.op == how.op && how.side == MARK_LOCAL && i->w.side == MARK_LOCAL;
 	uint64_t id = i->id;
 	struct wait *w;
 
 	if (e != NULL) {
 		intent_end(ip);
-		confirm(d, e, id, op, covered, done, arg);
+		moved(d, e, how);
+		confirm(d, e, id, l, covered, done, arg);
 		return;
 	}
 	/* An upload's keys were marked by themselves. */
@@ -461,9 +535,30 @@ dirty_confirm(struct dirty *d, struct dirty_intent **ip, enum mark_op op, dirty_
 }
 
 void
-dirty_mark(struct dirty *d, const char *key, size_t klen, enum mark_op op, dirty_done *done, void *arg)
+dirty_unknown(struct dirty *d, struct dirty_intent **ip, dirty_done *done, void *arg)
 {
-	confirm(d, dirty_entry(d, key, klen), 0, op, false, done, arg);
+	struct dirty_intent *i = *ip;
+	struct dirty_entry *e = i->e;
+	struct mark_write w = i->w;
+	uint64_t id = i->id;
+	bool covered = i->durable;
+
+	if (e == NULL) {
+		dirty_confirm(d, ip, w, NULL, done, arg);
+		return;
+	}
+	intent_end(ip);
+	moved_unknown(d, e, w);
+	confirm(d, e, id, NULL, covered, done, arg);
+}
+
+void
+dirty_mark(struct dirty *d, const char *key, size_t klen, enum mark_op op, const struct lease *l, dirty_done *done, void *arg)
+{
+	struct dirty_entry *e = dirty_entry(d, key, klen);
+
+	moved(d, e, MARK_DISK(op));
+	confirm(d, e, 0, l, false, done, arg);
 }
 
 void
@@ -489,7 +584,7 @@ on_renew(void *arg)
 		const struct dirty_intent *i = LIST_ENTRY(it, struct dirty_intent, node);
 
 		if (i->e != NULL && !i->ended)
-			marks_intent(d->cluster, i->id, i->e->key, i->e->klen, i->op, d->deadline_ms, NULL, NULL);
+			marks_intent(d->cluster, i->id, i->e->key, i->e->klen, i->w, d->deadline_ms, NULL, NULL);
 	}
 }
 
@@ -519,7 +614,7 @@ dirty_up(struct dirty *d, bool fresh)
 		const struct dirty_intent *i = LIST_ENTRY(it, struct dirty_intent, node);
 
 		if (i->e != NULL && !i->ended)
-			marks_intent(d->cluster, i->id, i->e->key, i->e->klen, i->op, d->deadline_ms, NULL, NULL);
+			marks_intent(d->cluster, i->id, i->e->key, i->e->klen, i->w, d->deadline_ms, NULL, NULL);
 	}
 	if (fresh) {
 		d->synced = false;
@@ -650,7 +745,7 @@ dirty_get(const struct dirty *d, const char *key, size_t klen, struct mark *m)
 		return false;
 	*m = e->m;
 	if (e->m.gen == 0)
-		*m = (struct mark){ .side = MARK_LOCAL, .op = e->open_op, .epoch = d->epoch };
+		*m = (struct mark){ .side = e->open_write.side, .op = e->open_write.op, .base = e->open_write.base, .epoch = d->epoch };
 	return true;
 }
 
@@ -664,6 +759,12 @@ size_t
 dirty_count(const struct dirty *d)
 {
 	return map_count(d->entries);
+}
+
+size_t
+dirty_owed(const struct dirty *d)
+{
+	return d->owed;
 }
 
 size_t
@@ -689,6 +790,19 @@ uint64_t
 dirty_clean(const struct dirty *d)
 {
 	return d->clean_ms;
+}
+
+bool
+dirty_armed(const struct dirty *d)
+{
+	return d->armed;
+}
+
+void
+dirty_set_armed(struct dirty *d, bool armed, dirty_done *done, void *arg)
+{
+	d->armed = armed;
+	journal_append(d->journal, &(struct journal_rec){ .kind = JOURNAL_ARMED, .op = armed }, done, arg);
 }
 
 int

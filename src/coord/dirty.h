@@ -34,11 +34,13 @@ void dirty_down(struct dirty *d);
 /* Before cluster_free. */
 void dirty_close(struct dirty **d);
 
-/* What is known of a key now. false: clean. A key with an open intent is dirty, side local. */
+/* What is known of a key now. false: clean. A key with an open intent is dirty, on the side that the write goes to. */
 bool dirty_get(const struct dirty *d, const char *key, size_t klen, struct mark *m);
 /* Is our copy possibly behind: Redis is away, or the changes stream has not been read up? Reads are then cautious: disk first. */
 bool dirty_uncertain(const struct dirty *d);
 size_t dirty_count(const struct dirty *d);
+/* To how many keys, as far as we know, is the disk owed R2's bytes (marks of side r2)? */
+size_t dirty_owed(const struct dirty *d);
 size_t dirty_open_intents(const struct dirty *d);
 enum err dirty_journal_state(const struct dirty *d);
 
@@ -46,14 +48,16 @@ struct dirty_intent;	/* one write in progress */
 typedef void dirty_done(void *arg, enum err e);
 /* Journal first: done(OK) = on disk, the write may be forwarded; NOSPACE/IO: it may not. key NULL: an upload whose keys the app
  * chooses. The handle is valid at once; confirm or abandon it exactly once, also after an error. */
-struct dirty_intent *dirty_intent(struct dirty *d, const char *key, size_t klen, enum mark_op op, dirty_done *done, void *arg);
-/* The write ended, or its outcome is unknown (then op is what the disk shows now, or what was intended). The own copy moves now; done runs when
- * the mark is durable: (journal; Redis too if it answers in time). done may be NULL. For key NULL: just closes it. */
-void dirty_confirm(struct dirty *d, struct dirty_intent **i, enum mark_op op, dirty_done *done, void *arg);
+struct dirty_intent *dirty_intent(struct dirty *d, const char *key, size_t klen, struct mark_write w, dirty_done *done, void *arg);
+/* The write ended. The own copy moves now; done runs when the mark is durable (journal; Redis too if it answers in time). done may be
+ * NULL. For key NULL: just closes it. l: the key's lease, which Redis drops with the mark's setting; NULL: none is held. */
+void dirty_confirm(struct dirty *d, struct dirty_intent **i, struct mark_write w, const struct lease *l, dirty_done *done, void *arg);
+/* Nobody knows whether the write happened: a mark that stands keeps its side, a clean key is looked at from the intent's. done as above. */
+void dirty_unknown(struct dirty *d, struct dirty_intent **i, dirty_done *done, void *arg);
 /* The write certainly did not happen: nothing was forwarded. */
 void dirty_abandon(struct dirty *d, struct dirty_intent **i);
 /* A write that was learnt of after the fact (watcher, hint): journal MARK with fdatasync, then Redis. done as above. */
-void dirty_mark(struct dirty *d, const char *key, size_t klen, enum mark_op op, dirty_done *done, void *arg);
+void dirty_mark(struct dirty *d, const char *key, size_t klen, enum mark_op op, const struct lease *l, dirty_done *done, void *arg);
 /* reconcile has made the sides equal at gen: moves the own copy at once (the changes stream will say it again). */
 void dirty_cleared(struct dirty *d, const char *key, size_t klen, uint64_t gen);
 
@@ -62,6 +66,9 @@ void dirty_set_clean(struct dirty *d, uint64_t time_ms);
 uint64_t dirty_clean(const struct dirty *d);	/* 0: never */
 /* The last phase and epoch that this proxy was in, from the journal; -1: none. */
 int dirty_last_phase(const struct dirty *d);
+/* Has this proxy acknowledged that the site is armed? By the journal, so that it is known without Redis. done: it is on disk. */
+bool dirty_armed(const struct dirty *d);
+void dirty_set_armed(struct dirty *d, bool armed, dirty_done *done, void *arg);
 void dirty_set_phase(struct dirty *d, int phase);
 
 #endif

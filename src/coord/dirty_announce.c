@@ -62,7 +62,7 @@ settle(struct dirty *d, struct dirty_entry *e, const struct mark *m)
 {
 	uint64_t since = e->m.since_ms, cleared = e->cleared;
 
-	e->m = *m;
+	dirty_entry_mark(d, e, m);
 	if (since != 0 && since < m->since_ms)
 		e->m.since_ms = since;
 	e->untold = e->again = e->unknown = false;
@@ -115,6 +115,9 @@ on_told(void *arg, enum err err, const struct mark *m)
 	e->calls--;
 	if (ok)
 		dirty_saw_gen(d, m->gen);
+	/* Another may hold the key by now, and may have written: who lost the lease knows nothing of the order. */
+	if (err == ERR_LEASE_LOST && t->writes == e->writes)
+		e->unknown = true;
 	/* An answer about an older write settles nothing, and neither does one while another is out. */
 	if (ok && e->calls == 0 && t->writes == e->writes)
 		settle(d, e, m);
@@ -129,14 +132,27 @@ on_closed(void *arg, enum err e)
 	end_telling(arg, e == ERR_OK);
 }
 
+/* What the entry's mark says of the write. */
+static struct mark_write
+entry_write(const struct dirty_entry *e)
+{
+	struct mark_write w = { .op = e->m.op, .side = e->m.side, .base = e->m.base };
+
+	w.base.unconfirmed = false;	/* the script says so, where it is */
+	return w;
+}
+
 void
-dirty_tell(struct dirty *d, struct dirty_entry *e, uint64_t intent, void (*done)(void *arg), void *arg)
+dirty_tell(struct dirty *d, struct dirty_entry *e, uint64_t intent, const struct lease *l, void (*done)(void *arg), void *arg)
 {
 	struct telling *t = telling(d, e, intent, false);
 
 	t->done = done;
 	t->arg = arg;
-	t->call = marks_set(d->cluster, intent, e->key, e->klen, e->m.op, DUE_MS, on_told, t);
+	if (e->unknown)
+		t->call = marks_set_unknown(d->cluster, intent, e->key, e->klen, entry_write(e), on_told, t);
+	else
+		t->call = marks_set(d->cluster, intent, e->key, e->klen, entry_write(e), DUE_MS, l, on_told, t);
 }
 
 static void
@@ -146,9 +162,9 @@ announce_one(struct dirty *d, struct dirty_entry *e)
 
 	/* What Redis never knew gets a new gen there: a reconcile that began before must not clear it. */
 	if (e->untold && e->unknown)
-		t->call = marks_set_unknown(d->cluster, 0, e->key, e->klen, e->m.op, on_told, t);
+		t->call = marks_set_unknown(d->cluster, 0, e->key, e->klen, entry_write(e), on_told, t);
 	else if (e->untold)
-		t->call = marks_set(d->cluster, 0, e->key, e->klen, e->m.op, DUE_MS, on_told, t);
+		t->call = marks_set(d->cluster, 0, e->key, e->klen, entry_write(e), DUE_MS, NULL, on_told, t);
 	else
 		t->call = marks_announce(d->cluster, e->key, e->klen, &e->m, on_told, t);
 }

@@ -50,7 +50,7 @@ apply_mark(struct dirty *d, const redisReply *key, const redisReply *text)
 	e->round = d->round;
 	/* By gen, not by arrival; and what is ours is settled by the answer to our own call. */
 	if (e->calls == 0 && !e->untold && m.gen > e->m.gen)
-		e->m = m;
+		dirty_entry_mark(d, e, &m);
 }
 
 static void

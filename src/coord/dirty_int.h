@@ -21,7 +21,7 @@ struct dirty_entry {
 	uint64_t writes;	/* of ours, counted */
 	unsigned calls;		/* on their way to Redis; m.gen and a clearing are settled by the last answer */
 	unsigned open;		/* intents */
-	enum mark_op open_op;	/* of the last one */
+	struct mark_write open_write;	/* of the last one */
 	uint64_t cleared;	/* highest gen that was cleared while calls or untold stood */
 	uint64_t round;		/* of the last scan that saw it */
 	size_t klen;
@@ -33,7 +33,7 @@ struct dirty_intent {
 	struct dirty *d;
 	struct dirty_entry *e;	/* NULL: an upload whose keys the app chooses */
 	uint64_t id;
-	enum mark_op op;
+	struct mark_write w;
 	dirty_done *done;
 	void *arg;
 	bool writing;		/* its record is on its way to the disk */
@@ -54,9 +54,10 @@ struct dirty {
 	struct journal *journal;
 	struct map *entries, *replayed;
 	struct list intents, waits;
-	size_t open;
+	size_t open, owed;	/* intents; marks of side r2 */
 	uint64_t next_id, last_gen, clean_ms, epoch;
 	int phase;
+	bool armed;
 	uint64_t deadline_ms;
 	struct loop_timer renew;
 
@@ -83,6 +84,8 @@ struct dirty {
 };
 
 struct dirty_entry *dirty_entry(struct dirty *d, const char *key, size_t klen);
+/* Every change of its mark comes here: what the disk is owed is counted. */
+void dirty_entry_mark(struct dirty *d, struct dirty_entry *e, const struct mark *m);
 /* Frees it if nothing is known of it any more. */
 void dirty_entry_drop(struct dirty *d, struct dirty_entry *e);
 uint64_t dirty_next_gen(struct dirty *d);
@@ -94,7 +97,7 @@ void dirty_event_owed(struct dirty *d, const struct dirty_entry *e);
 void dirty_announce_init(struct dirty *d);
 void dirty_announce_fini(struct dirty *d);
 /* Tells Redis of a write at once; closes the intent (0: none). done (may be NULL) runs when it has answered, or will not. */
-void dirty_tell(struct dirty *d, struct dirty_entry *e, uint64_t intent, void (*done)(void *arg), void *arg);
+void dirty_tell(struct dirty *d, struct dirty_entry *e, uint64_t intent, const struct lease *l, void (*done)(void *arg), void *arg);
 void dirty_announce_later(struct dirty *d, struct dirty_entry *e);
 void dirty_announce(struct dirty *d);
 void dirty_close_later(struct dirty *d, uint64_t intent);

@@ -19,7 +19,8 @@
 
 /*
  * The file: the magic, then records. A record: u32 length of its body, u32 CRC-32C of that length and the body, the body: u8 kind,
- * u8 op, u64 id, gen, time_ms, the key. All little endian.
+ * u8 op, u64 id, gen, time_ms, the key. All little endian. The record of an R2-first write has R2_FIRST in its op, and in front of its key
+ * the base and a NUL.
  */
 static const char magic[8] = { 'r', '2', 's', 'h', 'i', 'm', 'J', '1' };
 #define NAME	  "journal"
@@ -28,6 +29,7 @@ static const char magic[8] = { 'r', '2', 's', 'h', 'i', 'm', 'J', '1' };
 enum {
 	FRAME = 8,
 	FIXED = 26,
+	R2_FIRST = 0x80,
 	BODY_MAX = 64 * 1024,
 	LAZY_MAX = 64 * 1024,		/* so much may wait for somebody else's sync */
 	COMPACT_MIN = 1024 * 1024,	/* a smaller file is left alone */
@@ -93,18 +95,23 @@ disk_error(int errnum)
 static void
 encode(struct str *out, const struct journal_rec *r)
 {
-	uint32_t len = (uint32_t)(FIXED + r->klen), le = htole32(len), crc;
+	size_t blen = r->base != NULL ? r->blen + 1 : 0;
+	uint32_t len = (uint32_t)(FIXED + blen + r->klen), le = htole32(len), crc;
 	uint64_t n[3] = { htole64(r->id), htole64(r->gen), htole64(r->time_ms) };
-	uint8_t head[2] = { (uint8_t)r->kind, r->op };
+	uint8_t head[2] = { (uint8_t)r->kind, (uint8_t)(r->op | (r->base != NULL ? R2_FIRST : 0)) };
 	char *body;
 	size_t at = out->len;
 
-	ASSERT(r->klen <= BODY_MAX - FIXED);
+	ASSERT(r->klen + blen <= BODY_MAX - FIXED);
 	str_reserve(out, FRAME + len);
 	str_add(out, &le, sizeof le);
 	str_add(out, &le, sizeof le);	/* the CRC's place */
 	str_add(out, head, sizeof head);
 	str_add(out, n, sizeof n);
+	if (r->base != NULL) {
+		str_add(out, r->base, r->blen);
+		str_add(out, "", 1);
+	}
 	if (r->klen > 0)
 		str_add(out, r->key, r->klen);
 	body = out->p + at + FRAME;
@@ -132,6 +139,18 @@ decode(const char *p, size_t n, struct journal_rec *r)
 	memcpy(v, p + 2, sizeof v);
 	*r = (struct journal_rec){ .kind = (enum journal_kind)(uint8_t)p[0], .op = (uint8_t)p[1], .id = le64toh(v[0]), .gen = le64toh(v[1]),
 		.time_ms = le64toh(v[2]), .key = p + FIXED, .klen = len - FIXED };
+	/* A phase's op may have any value, and its record has no key. */
+	if ((r->op & R2_FIRST) != 0 && (r->kind == JOURNAL_INTENT || r->kind == JOURNAL_MARK)) {
+		const char *nul = memchr(r->key, '\0', r->klen);
+
+		if (nul == NULL)
+			return 0;
+		r->op &= (uint8_t)~R2_FIRST;
+		r->base = r->key;
+		r->blen = (size_t)(nul - r->key);
+		r->key = nul + 1;
+		r->klen -= r->blen + 1;
+	}
 	return FRAME + len;
 }
 

@@ -26,7 +26,8 @@ enum journal_kind {
 	JOURNAL_CLEAR,		/* key, gen: the mark was cleared at this gen or a later one; takes older records of the key along */
 	JOURNAL_ABANDON,	/* id: the intent's write certainly did not happen */
 	JOURNAL_CLEAN,		/* time_ms: the watcher had seen and marked everything up to here */
-	JOURNAL_PHASE		/* op: phase number; gen: epoch: the last phase that this proxy was in */
+	JOURNAL_PHASE,		/* op: phase number; gen: epoch: the last phase that this proxy was in */
+	JOURNAL_ARMED		/* op 1: the site is armed, and so are we; 0: it is not any more */
 };
 
 struct journal_rec {
@@ -35,6 +36,8 @@ struct journal_rec {
 	uint64_t id, gen, time_ms;
 	const char *key;
 	size_t klen;
+	const char *base;	/* INTENT, MARK: the text of an R2-first write's base (marks.h); NULL: the disk is written first */
+	size_t blen;
 };
 
 /* Opens (creates) the folder's journal, locks it, replays every intact record in order through replay. STATE: another

@@ -13,7 +13,8 @@
 #define KEYS_GEN       "gen"		/* string: the last gen given */
 #define KEYS_MARKS     "marks"		/* hash: key -> mark, text form in marks.h */
 #define KEYS_SINCE     "since"		/* zset: key, scored by the time (ms) at which it became dirty */
-#define KEYS_OPEN      "open"		/* hash: "member/intent" -> "op key": open intents */
+#define KEYS_DEBT      "debt"		/* zset: key whose mark says r2: the disk is owed, scored like since */
+#define KEYS_OPEN      "open"		/* hash: "member/intent" -> op, side, base, a space, key: open intents */
 #define KEYS_OPENUNTIL "open-until"	/* zset: "member/intent", scored by the time (ms) at which it runs out */
 #define KEYS_OPENKEYS  "open-keys"	/* hash: key -> how many open intents it has */
 #define KEYS_DUE       "due"		/* zset: key, scored by the time (ms) at which a migrator should look at it */

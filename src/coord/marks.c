@@ -1,5 +1,7 @@
 #include "coord/marks.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <hiredis/hiredis.h>
@@ -36,26 +38,97 @@ op_arg(enum mark_op op)
 	return op == MARK_DELETE ? RDS_Z("d") : RDS_Z("p");
 }
 
+static struct rds_arg
+side_arg(enum mark_side side)
+{
+	return side == MARK_R2 ? RDS_Z("r") : RDS_Z("l");
+}
+
+/* Words that sep divides, `most` at the most; how many there are. */
+static size_t
+split(const char *p, size_t n, char sep, const char **word, size_t *len, size_t most)
+{
+	const char *end = p + n;
+	size_t k = 0;
+
+	while (k < most) {
+		const char *next = k + 1 < most ? memchr(p, sep, (size_t)(end - p)) : NULL;
+
+		word[k] = p;
+		len[k++] = (size_t)((next != NULL ? next : end) - p);
+		if (next == NULL)
+			break;
+		p = next + 1;
+	}
+	return k;
+}
+
+const char *
+marks_base_text(const struct mark_base *b, char buf[MARK_BASE_MAX])
+{
+	const char *doubt = b->unconfirmed ? "?" : "";
+
+	if (!b->known)
+		buf[0] = '\0';
+	else if (!b->exists)
+		snprintf(buf, MARK_BASE_MAX, "%s-", doubt);
+	else
+		snprintf(buf, MARK_BASE_MAX, "%s%" PRIu64 ".%" PRIu64 ".%" PRId64 ".%" PRId64, doubt, b->ino & INT64_MAX, b->size, b->mtime_ns, b->ctime_ns);
+	return buf;
+}
+
+static bool
+to_i64(const char *p, size_t n, int64_t *out)
+{
+	bool minus = n > 0 && *p == '-';
+	uint64_t u;
+
+	if (!str_to_u64(p + minus, n - minus, &u) || u > INT64_MAX)
+		return false;
+	*out = minus ? -(int64_t)u : (int64_t)u;
+	return true;
+}
+
+bool
+marks_base_parse(const char *p, size_t n, struct mark_base *b)
+{
+	const char *word[4];
+	size_t len[4];
+
+	*b = (struct mark_base){ .known = n > 0 };
+	b->unconfirmed = n > 0 && *p == '?';
+	p += b->unconfirmed;
+	n -= b->unconfirmed;
+	if (n == 0)
+		return !b->unconfirmed;
+	if (n == 1 && *p == '-')
+		return true;
+	b->exists = true;
+	return split(p, n, '.', word, len, 4) == 4 && str_to_u64(word[0], len[0], &b->ino) && str_to_u64(word[1], len[1], &b->size) &&
+	    to_i64(word[2], len[2], &b->mtime_ns) && to_i64(word[3], len[3], &b->ctime_ns);
+}
+
+bool
+marks_base_same(const struct mark_base *a, const struct mark_base *b)
+{
+	if (!a->known || !b->known || a->exists != b->exists)
+		return false;
+	return !a->exists || ((a->ino & INT64_MAX) == (b->ino & INT64_MAX) && a->size == b->size && a->mtime_ns == b->mtime_ns && a->ctime_ns == b->ctime_ns);
+}
+
 bool
 marks_parse(const char *p, size_t n, struct mark *m)
 {
-	const char *word[5], *end = p + n;
-	size_t len[5];
+	const char *word[6];
+	size_t len[6], k = split(p, n, ' ', word, len, 6);
 
 	*m = (struct mark){ .gen = 0 };
-	for (int i = 0; i < 5; i++) {
-		const char *sp = i < 4 ? memchr(p, ' ', (size_t)(end - p)) : end;
-
-		if (sp == NULL)
-			return false;
-		word[i] = p;
-		len[i] = (size_t)(sp - p);
-		p = sp + 1;
-	}
-	if (len[1] != 1 || len[2] != 1 || !str_to_u64(word[3], len[3], &m->since_ms) || !str_to_u64(word[4], len[4], &m->epoch))
+	if (k < 5 || len[1] != 1 || len[2] != 1 || !str_to_u64(word[3], len[3], &m->since_ms) || !str_to_u64(word[4], len[4], &m->epoch))
 		return false;
 	m->side = *word[1] == 'r' ? MARK_R2 : MARK_LOCAL;
 	m->op = *word[2] == 'd' ? MARK_DELETE : MARK_PUT;
+	if (m->side == MARK_LOCAL ? k > 5 : k < 6 || !marks_base_parse(word[5], len[5], &m->base) || !m->base.known)
+		return false;
 	return str_to_u64(word[0], len[0], &m->gen);
 }
 
@@ -72,7 +145,9 @@ on_mark(void *arg, enum err e, const struct redisReply *r)
 	const struct set_ctx *x = arg;
 	struct mark m = { .gen = 0 };
 
-	if (e == ERR_OK && (r->type != REDIS_REPLY_STRING || (r->len > 0 && !marks_parse(r->str, (size_t)r->len, &m))))
+	if (e == ERR_OK && r->type == REDIS_REPLY_INTEGER)
+		e = ERR_LEASE_LOST;
+	else if (e == ERR_OK && (r->type != REDIS_REPLY_STRING || (r->len > 0 && !marks_parse(r->str, (size_t)r->len, &m))))
 		e = ERR_PROTO;
 	if (x->done != NULL)
 		x->done(x->arg, e, &m);
@@ -87,13 +162,15 @@ set_ctx(marks_set_done *done, void *arg)
 }
 
 struct cluster_call *
-marks_intent(struct cluster *c, uint64_t id, const char *key, size_t klen, enum mark_op op, uint64_t deadline_ms, marks_done *done, void *arg)
+marks_intent(struct cluster *c, uint64_t id, const char *key, size_t klen, struct mark_write w, uint64_t deadline_ms, marks_done *done,
+    void *arg)
 {
 	struct str name = STR_INIT, ms = STR_INIT;
+	char base[MARK_BASE_MAX];
 	struct cluster_call *call;
 
-	call = cluster_do(c, &lua_intent_open, (struct rds_arg[]){ intent_name(&name, c, id), RDS_B(key, klen),
-		op_arg(op), number(&ms, deadline_ms) }, 4, done, arg);
+	call = cluster_do(c, &lua_intent_open, (struct rds_arg[]){ intent_name(&name, c, id), RDS_B(key, klen), op_arg(w.op), side_arg(w.side),
+		RDS_Z(marks_base_text(&w.base, base)), number(&ms, deadline_ms) }, 6, done, arg);
 	str_fini(&name);
 	str_fini(&ms);
 	return call;
@@ -111,45 +188,60 @@ marks_abandon(struct cluster *c, uint64_t intent, marks_done *done, void *arg)
 }
 
 static struct cluster_call *
-set_one(struct cluster *c, uint64_t intent, const char *key, size_t klen, struct rds_arg op, uint64_t due_ms, marks_set_done *done, void *arg)
+set_one(struct cluster *c, uint64_t intent, const char *key, size_t klen, const struct mark_write *w, bool known, uint64_t due_ms,
+    const struct lease *l, bool drop, marks_set_done *done, void *arg)
 {
 	struct str name = STR_INIT, ms = STR_INIT;
+	char base[MARK_BASE_MAX];
 	struct cluster_call *call;
+	struct rds_arg op = known ? op_arg(w->op) : w->op == MARK_DELETE ? RDS_Z("D") : RDS_Z("P");
 
 	call = cluster_run(c, &lua_mark_set, on_mark, set_ctx(done, arg), (struct rds_arg[]){ number(&ms, due_ms), intent_name(&name, c, intent),
-		RDS_B(key, klen), op }, 4);
+		RDS_Z(l != NULL ? l->token : ""), RDS_Z(drop ? "1" : "0"), RDS_B(key, klen), op, side_arg(w->side),
+		RDS_Z(marks_base_text(&w->base, base)) }, 8);
 	str_fini(&name);
 	str_fini(&ms);
 	return call;
 }
 
 struct cluster_call *
-marks_set(struct cluster *c, uint64_t intent, const char *key, size_t klen, enum mark_op op, uint64_t due_ms, marks_set_done *done, void *arg)
+marks_set(struct cluster *c, uint64_t intent, const char *key, size_t klen, struct mark_write w, uint64_t due_ms, const struct lease *l,
+    marks_set_done *done, void *arg)
 {
-	return set_one(c, intent, key, klen, op_arg(op), due_ms, done, arg);
+	return set_one(c, intent, key, klen, &w, true, due_ms, l, true, done, arg);
 }
 
 struct cluster_call *
-marks_set_unknown(struct cluster *c, uint64_t intent, const char *key, size_t klen, enum mark_op op, marks_set_done *done, void *arg)
+marks_set_held(struct cluster *c, const char *key, size_t klen, struct mark_write w, uint64_t due_ms, const struct lease *l, marks_set_done *done,
+    void *arg)
 {
-	return set_one(c, intent, key, klen, op == MARK_DELETE ? RDS_Z("d") : RDS_Z("k"), 0, done, arg);
+	return set_one(c, 0, key, klen, &w, true, due_ms, l, false, done, arg);
+}
+
+struct cluster_call *
+marks_set_unknown(struct cluster *c, uint64_t intent, const char *key, size_t klen, struct mark_write w, marks_set_done *done, void *arg)
+{
+	return set_one(c, intent, key, klen, &w, false, 0, NULL, false, done, arg);
 }
 
 struct cluster_call *
 marks_set_many(struct cluster *c, const struct marks_key *v, size_t n, uint64_t due_ms, void (*done)(void *arg, enum err e), void *arg)
 {
-	struct rds_arg args[2 + 2 * MANY_MAX];
+	struct rds_arg args[4 + 4 * MANY_MAX];
 	struct str ms = STR_INIT;
 	struct cluster_call *call;
 
 	ASSERT(n > 0 && n <= MANY_MAX);
 	args[0] = number(&ms, due_ms);
-	args[1] = RDS_B("", 0);
+	args[1] = args[2] = RDS_B("", 0);
+	args[3] = RDS_Z("0");
 	for (size_t i = 0; i < n; i++) {
-		args[2 + 2 * i] = RDS_B(v[i].key, v[i].klen);
-		args[3 + 2 * i] = op_arg(v[i].op);
+		args[4 + 4 * i] = RDS_B(v[i].key, v[i].klen);
+		args[5 + 4 * i] = op_arg(v[i].op);
+		args[6 + 4 * i] = RDS_Z("l");
+		args[7 + 4 * i] = RDS_B("", 0);
 	}
-	call = cluster_do(c, &lua_mark_set, args, 2 + 2 * n, done, arg);
+	call = cluster_do(c, &lua_mark_set, args, 4 + 4 * n, done, arg);
 	str_fini(&ms);
 	return call;
 }
@@ -158,10 +250,11 @@ struct cluster_call *
 marks_announce(struct cluster *c, const char *key, size_t klen, const struct mark *m, marks_set_done *done, void *arg)
 {
 	struct str gen = STR_INIT, since = STR_INIT;
+	char base[MARK_BASE_MAX];
 	struct cluster_call *call;
 
 	call = cluster_run(c, &lua_mark_announce, on_mark, set_ctx(done, arg), (struct rds_arg[]){ RDS_B(key, klen), number(&gen, m->gen),
-		m->side == MARK_R2 ? RDS_Z("r") : RDS_Z("l"), op_arg(m->op), number(&since, m->since_ms) }, 5);
+		side_arg(m->side), op_arg(m->op), number(&since, m->since_ms), RDS_Z(marks_base_text(&m->base, base)) }, 6);
 	str_fini(&gen);
 	str_fini(&since);
 	return call;
@@ -264,7 +357,7 @@ struct yes_ctx {
 };
 
 static void
-on_renewed(void *arg, enum err e, const struct redisReply *r)
+on_yes(void *arg, enum err e, const struct redisReply *r)
 {
 	const struct yes_ctx *x = arg;
 
@@ -280,7 +373,7 @@ marks_renew(struct cluster *c, const char *key, size_t klen, const struct lease 
 	struct str ms = STR_INIT, limit = STR_INIT;
 	struct cluster_call *call;
 
-	call = cluster_run(c, &lua_renew, on_renewed, mem_dup(&x, sizeof x), (struct rds_arg[]){ RDS_B(key, klen), RDS_Z(l->token),
+	call = cluster_run(c, &lua_renew, on_yes, mem_dup(&x, sizeof x), (struct rds_arg[]){ RDS_B(key, klen), RDS_Z(l->token),
 		number(&ms, cluster_lease_ms(c)), number(&limit, cluster_limit_ms(c)) }, 4);
 	str_fini(&ms);
 	str_fini(&limit);
@@ -330,8 +423,23 @@ marks_park(struct cluster *c, const char *key, size_t klen, const struct lease *
 	return call;
 }
 
+struct cluster_call *
+marks_rebase(struct cluster *c, const char *key, size_t klen, const struct lease *l, uint64_t seen_gen, const struct mark_base *b,
+    marks_done *done, void *arg)
+{
+	struct yes_ctx x = { .done = done, .arg = arg };
+	struct str gen = STR_INIT;
+	char base[MARK_BASE_MAX];
+	struct cluster_call *call;
+
+	call = cluster_run(c, &lua_mark_rebase, on_yes, mem_dup(&x, sizeof x), (struct rds_arg[]){ RDS_B(key, klen), RDS_Z(l->token),
+		number(&gen, seen_gen), RDS_Z(marks_base_text(b, base)) }, 4);
+	str_fini(&gen);
+	return call;
+}
+
 struct count_ctx {
-	void (*done)(void *arg, enum err e, uint64_t n, uint64_t oldest_ms);
+	void (*done)(void *arg, enum err e, uint64_t n, uint64_t oldest_ms, uint64_t owed);
 	void *arg;
 };
 
@@ -340,16 +448,16 @@ on_count(void *arg, enum err e, const struct redisReply *r)
 {
 	const struct count_ctx *x = arg;
 
-	if (e == ERR_OK && (r->type != REDIS_REPLY_ARRAY || r->elements != 2))
+	if (e == ERR_OK && (r->type != REDIS_REPLY_ARRAY || r->elements != 3))
 		e = ERR_PROTO;
 	if (e == ERR_OK)
-		x->done(x->arg, e, (uint64_t)r->element[0]->integer, (uint64_t)r->element[1]->integer);
+		x->done(x->arg, e, (uint64_t)r->element[0]->integer, (uint64_t)r->element[1]->integer, (uint64_t)r->element[2]->integer);
 	else
-		x->done(x->arg, e, 0, 0);
+		x->done(x->arg, e, 0, 0, 0);
 }
 
 struct cluster_call *
-marks_count(struct cluster *c, void (*done)(void *arg, enum err e, uint64_t n, uint64_t oldest_ms), void *arg)
+marks_count(struct cluster *c, void (*done)(void *arg, enum err e, uint64_t n, uint64_t oldest_ms, uint64_t owed), void *arg)
 {
 	struct count_ctx x = { done, arg };
 

@@ -16,14 +16,42 @@
 enum mark_op { MARK_PUT, MARK_DELETE };
 enum mark_side { MARK_LOCAL, MARK_R2 };
 
-/* A mark; in Redis as text "gen side op since_ms epoch" (side l|r, op p|d). */
+/*
+ * The disk's file as a write that went to R2 first found it: only that file may be replaced when the write is carried to the disk.
+ * Anything else there is a later write. As text, without spaces: "-" (there was none) or "ino.size.mtime_ns.ctime_ns", with a "?" in
+ * front if the write was never confirmed; "" for a mark of the disk's side.
+ */
+struct mark_base {
+	bool known;		/* false: a mark of the disk's side, it has none */
+	bool unconfirmed;	/* the write's outcome was never known: no event on the disk is older than it */
+	bool exists;		/* false: there was no file */
+	uint64_t ino, size;	/* of ino 63 bits count */
+	int64_t mtime_ns, ctime_ns;
+};
+/* The longest text, with its NUL. */
+#define MARK_BASE_MAX 88
+const char *marks_base_text(const struct mark_base *b, char buf[MARK_BASE_MAX]);
+/* false: malformed. */
+bool marks_base_parse(const char *p, size_t n, struct mark_base *b);
+bool marks_base_same(const struct mark_base *a, const struct mark_base *b);
+
+/* A mark; in Redis as text "gen side op since_ms epoch[ base]" (side l|r, op p|d). */
 struct mark {
 	uint64_t gen;		/* unique, growing; 0: no mark */
 	enum mark_side side;	/* of the write that was confirmed last */
 	enum mark_op op;
 	uint64_t since_ms;	/* when the key became dirty */
 	uint64_t epoch;
+	struct mark_base base;	/* side r2 */
 };
+
+/* What a write does: to the disk first, or to R2 first (then with what it found on the disk). */
+struct mark_write {
+	enum mark_op op;
+	enum mark_side side;
+	struct mark_base base;	/* side r2 */
+};
+#define MARK_DISK(o) ((struct mark_write){ .op = (o) })
 
 /* Reads a mark's text form; false (and gen 0) if it is none. */
 bool marks_parse(const char *p, size_t n, struct mark *m);
@@ -34,15 +62,25 @@ bool marks_parse(const char *p, size_t n, struct mark *m);
  * An open intent, told to Redis so that no one clears the key's mark meanwhile, and that it runs out if we die. deadline_ms:
  * from now. Told again, it lives longer. done may be NULL. */
 typedef void marks_done(void *arg, enum err e);
-struct cluster_call *marks_intent(struct cluster *c, uint64_t id, const char *key, size_t klen, enum mark_op op, uint64_t deadline_ms,
+struct cluster_call *marks_intent(struct cluster *c, uint64_t id, const char *key, size_t klen, struct mark_write w, uint64_t deadline_ms,
     marks_done *done, void *arg);
 /* The outcome is known: a new gen, the mark is set, the intent (0: none) closed, the change published. due_ms: from now, after
- * which a migrator should look at it (0: at once). */
+ * which a migrator should look at it (0: at once). l: the key's lease, which the same script drops; NULL: none is held. LEASE_LOST: it
+ * is not the caller's any more, nothing was set. */
+struct lease;
 typedef void marks_set_done(void *arg, enum err e, const struct mark *m);
-struct cluster_call *marks_set(struct cluster *c, uint64_t intent, const char *key, size_t klen, enum mark_op op, uint64_t due_ms, marks_set_done *done, void *arg);
-/* As marks_set, for an intent whose write's outcome nobody knows: a put lets a tombstone that stands be one. */
-struct cluster_call *marks_set_unknown(struct cluster *c, uint64_t intent, const char *key, size_t klen, enum mark_op op, marks_set_done *done,
-    void *arg);
+struct cluster_call *marks_set(struct cluster *c, uint64_t intent, const char *key, size_t klen, struct mark_write w, uint64_t due_ms,
+    const struct lease *l, marks_set_done *done, void *arg);
+/* As marks_set, but the lease stays. */
+struct cluster_call *marks_set_held(struct cluster *c, const char *key, size_t klen, struct mark_write w, uint64_t due_ms, const struct lease *l,
+    marks_set_done *done, void *arg);
+/* As marks_set, for an intent whose write's outcome nobody knows: a mark that stands keeps its side, and a tombstone stays one; a clean key
+ * takes the intent's side. */
+struct cluster_call *marks_set_unknown(struct cluster *c, uint64_t intent, const char *key, size_t klen, struct mark_write w,
+    marks_set_done *done, void *arg);
+/* The lease's holder has put R2's bytes on the disk: the mark of the gen that it saw gets that file as its base. LEASE_LOST: nothing changed. */
+struct cluster_call *marks_rebase(struct cluster *c, const char *key, size_t klen, const struct lease *l, uint64_t seen_gen,
+    const struct mark_base *b, marks_done *done, void *arg);
 /* Many at once without intents (a census, a rescan). At most 500 keys. */
 struct marks_key {
 	const char *key;
@@ -82,7 +120,7 @@ struct cluster_call *marks_finish(struct cluster *c, const char *key, size_t kle
 struct cluster_call *marks_drop(struct cluster *c, const char *key, size_t klen, const struct lease *l, marks_done *done, void *arg);
 /* Stops holding it, but a request of ours may still be on the wire: nobody gets it before the request limit has passed. */
 struct cluster_call *marks_park(struct cluster *c, const char *key, size_t klen, const struct lease *l);
-/* How many marks there are, and the oldest's age. */
-struct cluster_call *marks_count(struct cluster *c, void (*done)(void *arg, enum err e, uint64_t n, uint64_t oldest_ms), void *arg);
+/* How many marks there are, the oldest's age, and to how many the disk is owed (side r2). */
+struct cluster_call *marks_count(struct cluster *c, void (*done)(void *arg, enum err e, uint64_t n, uint64_t oldest_ms, uint64_t owed), void *arg);
 
 #endif

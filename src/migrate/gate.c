@@ -21,7 +21,7 @@ struct facts {
 	enum phase to;
 	const struct run *run;
 	uint64_t now_ms;
-	uint64_t marks, oldest_ms;
+	uint64_t marks, oldest_ms, owed;
 	struct queue_depth depth;
 	bool verified;
 	struct verify_report verify;
@@ -270,7 +270,7 @@ depth_cb(void *arg, enum err e, const struct queue_depth *d)
 }
 
 static void
-marks_cb(void *arg, enum err e, uint64_t n, uint64_t oldest_ms)
+marks_cb(void *arg, enum err e, uint64_t n, uint64_t oldest_ms, uint64_t owed)
 {
 	struct gathering *g = arg;
 
@@ -279,6 +279,7 @@ marks_cb(void *arg, enum err e, uint64_t n, uint64_t oldest_ms)
 		return;
 	}
 	g->f.marks = n;
+	g->f.owed = owed;
 	g->f.oldest_ms = oldest_ms;
 	queue_depth(g->env->cluster, depth_cb, g);
 }

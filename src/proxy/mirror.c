@@ -347,7 +347,7 @@ synced_cb(void *arg)
 		return;
 	}
 	it->mark_stage = MARK_STAGE_MARK;
-	dirty_mark(it->m->dirty, it->key, it->klen, it->op, marked_cb, it);
+	dirty_mark(it->m->dirty, it->key, it->klen, it->op, NULL, marked_cb, it);
 }
 
 static void

@@ -365,7 +365,7 @@ writer_begin(struct writer *w, const char *key, size_t klen, enum mark_op mop, w
 		op->holdable = keypath_check(key, klen) == KEYPATH_OK;
 		keyed_count(w, key, klen, 1);
 	}
-	op->intent = dirty_intent(w->dirty, op->holdable ? key : NULL, op->holdable ? klen : 0, mop, begun_cb, op);
+	op->intent = dirty_intent(w->dirty, op->holdable ? key : NULL, op->holdable ? klen : 0, MARK_DISK(mop), begun_cb, op);
 	return op;
 }
 
@@ -403,7 +403,7 @@ looked_cb(void *arg)
 	keyed_end(op);
 	if (op->holdable) {
 		op->stage = OP_CONFIRM;
-		dirty_confirm(op->w->dirty, &op->intent, op->op, confirmed_cb, op);
+		dirty_confirm(op->w->dirty, &op->intent, MARK_DISK(op->op), NULL, confirmed_cb, op);
 		return;
 	}
 	dirty_abandon(op->w->dirty, &op->intent);
@@ -460,7 +460,7 @@ op_step(void *arg)
 		if (op->wait.unmarked > 0)
 			return;
 		op->e = op->wait.e;
-		dirty_confirm(w->dirty, &op->intent, op->op, NULL, NULL);
+		dirty_confirm(w->dirty, &op->intent, MARK_DISK(op->op), NULL, NULL, NULL);
 		op->stage = OP_MIRROR;
 		/* fall through */
 	case OP_MIRROR:

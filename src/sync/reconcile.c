@@ -109,10 +109,7 @@ reconcile_free(struct reconcile *r)
 	if (r->fd >= 0)
 		close(r->fd);
 	loop_call_cancel(&r->begin);
-	loop_timer_fini(&r->renew);
-	loop_timer_fini(&r->deadline);
 	loop_timer_fini(&r->wait);
-	cluster_cancel(&r->renewing);
 	store_meta_fini(&r->meta);
 	store_meta_fini(&r->want);
 	conf_unref(&r->conf);
@@ -123,15 +120,10 @@ reconcile_free(struct reconcile *r)
 static void
 let_go(struct reconcile *r)
 {
-	if (!r->leased)
-		return;
-	r->leased = false;
-	loop_timer_cancel(&r->renew);
-	loop_timer_cancel(&r->deadline);
 	if (r->in_flight)
-		marks_park(r->env.cluster, r->key, r->klen, &r->lease);
+		hold_park(&r->hold);
 	else
-		marks_drop(r->env.cluster, r->key, r->klen, &r->lease, NULL, NULL);
+		hold_drop(&r->hold);
 }
 
 static enum go
@@ -362,10 +354,10 @@ peek_look(struct reconcile *r)
 /* 3. The lease. */
 
 static void
-lease_over(struct reconcile *r, enum err e)
+on_lost(void *arg, enum err e)
 {
-	cluster_cancel(&r->renewing);
-	loop_timer_cancel(&r->renew);
+	struct reconcile *r = arg;
+
 	if (r->job.busy) {
 		r->over = true;
 		__atomic_store_n(&r->stop, true, __ATOMIC_RELAXED);
@@ -378,52 +370,10 @@ lease_over(struct reconcile *r, enum err e)
 }
 
 static void
-on_deadline(void *arg)
-{
-	lease_over(arg, ERR_LEASE_LOST);
-}
-
-static void
-set_deadline(struct reconcile *r)
-{
-	uint64_t now = clock_mono_ms();
-
-	loop_timer_set(&r->deadline, r->lease.until_mono_ms > now ? r->lease.until_mono_ms - now : 0);
-}
-
-static void
-on_renewed(void *arg, enum err e)
-{
-	struct reconcile *r = arg;
-
-	r->renewing = NULL;
-	if (e == ERR_OK) {
-		r->lease.until_mono_ms = r->renewed_until;
-		set_deadline(r);
-	} else if (e == ERR_LEASE_LOST || e == ERR_EPOCH) {
-		lease_over(r, e);
-	}
-	/* Anything else: the next third tries again, and the deadline stands. */
-}
-
-static void
-on_renew(void *arg)
-{
-	struct reconcile *r = arg;
-
-	loop_timer_set(&r->renew, cluster_lease_ms(r->env.cluster) / 3);
-	if (r->renewing != NULL || r->step == STEP_FINISH)
-		return;
-	r->renewed_until = marks_lease_until(r->env.cluster);
-	r->renewing = marks_renew(r->env.cluster, r->key, r->klen, &r->lease, on_renewed, r);
-}
-
-static void
 on_lease(void *arg, enum err e, const struct lease *l)
 {
 	struct reconcile *r = arg;
 
-	r->call = NULL;
 	if (e == ERR_BUSY || e == ERR_QUARANTINE) {
 		defer(r, e, err_text(e));
 		return;
@@ -433,9 +383,6 @@ on_lease(void *arg, enum err e, const struct lease *l)
 		return;
 	}
 	r->lease = *l;
-	r->leased = true;
-	set_deadline(r);
-	loop_timer_set(&r->renew, cluster_lease_ms(r->env.cluster) / 3);
 	if (l->seen.gen > 0 && l->seen.side == MARK_R2) {
 		end(r, RECONCILE_FAILED, ERR_UNSUPPORTED, "the write confirmed last is R2's: carrying it to the disk is not built");
 		return;
@@ -455,7 +402,9 @@ on_lease(void *arg, enum err e, const struct lease *l)
 static enum go
 lease_take(struct reconcile *r)
 {
-	r->call = marks_lease(r->env.cluster, r->key, r->klen, on_lease, r);
+	static const struct hold_cb cb = { on_lease, on_lost };
+
+	r->hold = hold_new(r->env.cluster, r->key, r->klen, &cb, r);
 	return GO_WAIT;
 }
 
@@ -683,7 +632,7 @@ on_finished(void *arg, enum err e, bool cleared)
 		fail(r, e, "Redis");
 		return;
 	}
-	r->leased = false;
+	hold_spent(&r->hold);
 	r->report.clean = cleared;
 	r->report.gen = cleared ? r->lease.seen.gen : 0;
 	end(r, result, ERR_OK, unholdable(r) ? keypath_fault_text(keypath_check(r->key, r->klen)) : "");
@@ -692,6 +641,7 @@ on_finished(void *arg, enum err e, bool cleared)
 static enum go
 finish(struct reconcile *r)
 {
+	hold_last(r->hold);
 	r->call = marks_finish(r->env.cluster, r->key, r->klen, &r->lease, r->lease.seen.gen, on_finished, r);
 	return GO_WAIT;
 }
@@ -726,8 +676,6 @@ reconcile_start(const struct reconcile_env *env, const char *key, size_t klen, c
 		r->hint.etag = r->hint_etag;
 	}
 	loop_call_init(&r->begin, env->loop, on_begin, r);
-	loop_timer_init(&r->renew, env->loop, on_renew, r);
-	loop_timer_init(&r->deadline, env->loop, on_deadline, r);
 	loop_timer_init(&r->wait, env->loop, young_over, r);
 	loop_call_soon(&r->begin);
 	return r;
@@ -749,11 +697,7 @@ reconcile_cancel(struct reconcile **rp)
 	*rp = NULL;
 	loop_call_cancel(&r->begin);
 	loop_timer_cancel(&r->wait);
-	if (r->step == STEP_LEASE)
-		marks_lease_cancel(&r->call);
-	else
-		cluster_cancel(&r->call);
-	cluster_cancel(&r->renewing);
+	cluster_cancel(&r->call);
 	store_cancel(r->env.r2, &r->op);
 	let_go(r);
 	if (r->job.busy) {

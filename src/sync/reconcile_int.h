@@ -4,6 +4,7 @@
 #ifndef SYNC_RECONCILE_INT_H
 #define SYNC_RECONCILE_INT_H
 
+#include "coord/hold.h"
 #include "sync/reconcile.h"
 
 /* The disk's side of a key at one moment. */
@@ -32,13 +33,12 @@ struct reconcile {
 	char hint_etag[80];
 	bool asked;			/* R2 was asked with a HEAD, no lease held */
 
-	bool leased;			/* `lease` is held */
+	struct hold *hold;		/* the lease, asked for or held */
+	struct lease lease;		/* ... as it was given */
 	bool in_flight;			/* a request that changes R2 is out, or its end is unknown */
 	bool over;			/* the lease has ended; only the pool is waited for */
-	struct lease lease;
-	uint64_t renewed_until;
-	struct cluster_call *call, *renewing;
-	struct loop_timer renew, deadline, wait;
+	struct cluster_call *call;
+	struct loop_timer wait;
 
 	struct store_op *op;
 	bool remote;			/* R2 has an object ... */

@@ -182,7 +182,7 @@ await(struct proxy *p)
 static enum err
 mark(struct proxy *p, const char *key, enum mark_op op)
 {
-	dirty_mark(p->d, KEY(key), op, on_done, p);
+	dirty_mark(p->d, KEY(key), op, NULL, on_done, p);
 	return await(p);
 }
 
@@ -222,14 +222,20 @@ on_finish(void *arg, enum err e, bool cleared)
 	p->done = true;
 }
 
-/* What a migrator does when the sides are equal. */
-static bool
-clear(struct proxy *p, const char *key)
+static void
+lease(struct proxy *p, const char *key)
 {
 	do {
 		marks_lease(p->c, KEY(key), on_lease, p);
 	} while (await(p) == ERR_QUARANTINE && (run_for(20), true));
 	assert_int_equal(p->e, ERR_OK);
+}
+
+/* What a migrator does when the sides are equal. */
+static bool
+clear(struct proxy *p, const char *key)
+{
+	lease(p, key);
 	marks_finish(p->c, KEY(key), &p->l, p->l.seen.gen, on_finish, p);
 	assert_int_equal(await(p), ERR_OK);
 	return p->was_cleared;
@@ -265,32 +271,32 @@ test_life_without_redis(void **state)
 	(void)state;
 	assert_true(dirty_uncertain(p->d));
 	assert_int_equal(dirty_last_phase(p->d), -1);
-	i = dirty_intent(p->d, KEY("k"), MARK_PUT, on_done, p);
+	i = dirty_intent(p->d, KEY("k"), MARK_DISK(MARK_PUT), on_done, p);
 	assert_true(dirty_get(p->d, KEY("k"), &m));	/* dirty at once */
 	assert_int_equal(m.side, MARK_LOCAL);
 	assert_int_equal(await(p), ERR_OK);
 	assert_int_equal(dirty_open_intents(p->d), 1);
-	dirty_confirm(p->d, &i, MARK_PUT, on_done, p);
+	dirty_confirm(p->d, &i, MARK_DISK(MARK_PUT), NULL, on_done, p);
 	assert_null(i);
 	gen = get(p, "k").gen;
 	assert_true(gen > 1);
 	assert_int_equal(await(p), ERR_OK);
 	/* One that did not happen leaves nothing. */
-	i = dirty_intent(p->d, KEY("no"), MARK_PUT, on_done, p);
+	i = dirty_intent(p->d, KEY("no"), MARK_DISK(MARK_PUT), on_done, p);
 	assert_int_equal(await(p), ERR_OK);
 	dirty_abandon(p->d, &i);
 	assert_false(dirty_get(p->d, KEY("no"), &m));
 	/* Given up before its record is on the disk: nobody is told. */
-	i = dirty_intent(p->d, KEY("no2"), MARK_PUT, on_done, p);
+	i = dirty_intent(p->d, KEY("no2"), MARK_DISK(MARK_PUT), on_done, p);
 	dirty_abandon(p->d, &i);
 	run_for(30);
 	assert_false(p->done);
 	/* These stay open: a put, a delete, and an upload of unknown keys. */
-	dirty_intent(p->d, KEY("open-put"), MARK_PUT, NULL, NULL);
-	dirty_intent(p->d, KEY("open-del"), MARK_DELETE, NULL, NULL);
-	dirty_intent(p->d, NULL, 0, MARK_PUT, NULL, NULL);
+	dirty_intent(p->d, KEY("open-put"), MARK_DISK(MARK_PUT), NULL, NULL);
+	dirty_intent(p->d, KEY("open-del"), MARK_DISK(MARK_DELETE), NULL, NULL);
+	dirty_intent(p->d, NULL, 0, MARK_DISK(MARK_PUT), NULL, NULL);
 	mark(p, "tomb", MARK_DELETE);
-	dirty_intent(p->d, KEY("tomb"), MARK_PUT, on_done, p);
+	dirty_intent(p->d, KEY("tomb"), MARK_DISK(MARK_PUT), on_done, p);
 	assert_int_equal(await(p), ERR_OK);
 	dirty_set_clean(p->d, 12345);
 	dirty_set_phase(p->d, 3);
@@ -315,6 +321,117 @@ test_life_without_redis(void **state)
 	proxy_free(p);
 }
 
+static struct mark_write
+r2_write(enum mark_op op, const char *base)
+{
+	struct mark_write w = { .op = op, .side = MARK_R2 };
+
+	assert_true(marks_base_parse(KEY(base), &w.base));
+	return w;
+}
+
+static void
+assert_mark(struct proxy *p, const char *key, const char *want)
+{
+	char text[200], base[MARK_BASE_MAX];
+	struct mark m = get(p, key);
+
+	snprintf(text, sizeof text, "%c %c %s", m.side == MARK_R2 ? 'r' : 'l', m.op == MARK_DELETE ? 'd' : 'p', marks_base_text(&m.base, base));
+	assert_string_equal(text, want);
+}
+
+/* Writes that went to R2 first, over two lives: what was confirmed, what was open on a clean key, and what was open over marks. */
+static void
+test_r2_first(void **state)
+{
+	struct proxy *p = proxy_new("a", false);
+	struct dirty_intent *i;
+	char name[300];
+
+	(void)state;
+	i = dirty_intent(p->d, KEY("done"), r2_write(MARK_PUT, "1.2.3.4"), on_done, p);
+	assert_int_equal(get(p, "done").side, MARK_R2);
+	assert_int_equal(await(p), ERR_OK);
+	dirty_confirm(p->d, &i, r2_write(MARK_PUT, "1.2.3.4"), NULL, on_done, p);
+	assert_int_equal(await(p), ERR_OK);
+	assert_int_equal(dirty_owed(p->d), 1);
+	dirty_intent(p->d, KEY("clean"), r2_write(MARK_PUT, "-"), NULL, NULL);
+	/* Over a write of the disk's that nobody has carried to R2 yet: that one stays the last that was confirmed. */
+	mark(p, "over-disk", MARK_PUT);
+	dirty_intent(p->d, KEY("over-disk"), r2_write(MARK_DELETE, "5.6.7.8"), NULL, NULL);
+	assert_mark(p, "over-disk", "l p ");
+	i = dirty_intent(p->d, KEY("over-r2"), r2_write(MARK_PUT, "9.9.9.9"), on_done, p);
+	assert_int_equal(await(p), ERR_OK);
+	dirty_confirm(p->d, &i, r2_write(MARK_PUT, "9.9.9.9"), NULL, on_done, p);
+	assert_int_equal(await(p), ERR_OK);
+	dirty_intent(p->d, KEY("over-r2"), MARK_DISK(MARK_PUT), NULL, NULL);
+	i = dirty_intent(p->d, KEY("unknown"), r2_write(MARK_PUT, "-"), on_done, p);
+	assert_int_equal(await(p), ERR_OK);
+	dirty_unknown(p->d, &i, on_done, p);
+	assert_int_equal(await(p), ERR_OK);
+	assert_false(dirty_armed(p->d));
+	dirty_set_armed(p->d, true, on_done, p);
+	assert_int_equal(await(p), ERR_OK);
+	for (int life = 0; life < 3; life++) {
+		/* The second time through a compacted journal. */
+		if (life == 1) {
+			memset(name, 'n', sizeof name);
+			for (int n = 0; n < 6000; n++) {
+				snprintf(name + 250, 50, "%d", n);
+				i = dirty_intent(p->d, KEY(name), MARK_DISK(MARK_PUT), NULL, NULL);
+				dirty_abandon(p->d, &i);
+			}
+			i = dirty_intent(p->d, KEY("end"), MARK_DISK(MARK_PUT), on_done, p);
+			assert_int_equal(await(p), ERR_OK);
+			dirty_abandon(p->d, &i);
+		}
+		die(p);
+		start(p, false);
+		assert_true(dirty_armed(p->d));
+		assert_mark(p, "done", "r p 1.2.3.4");
+		assert_mark(p, "clean", "r p ?-");
+		assert_mark(p, "over-disk", "l d ");
+		assert_mark(p, "over-r2", "r p 9.9.9.9");
+		assert_mark(p, "unknown", "r p ?-");
+		assert_int_equal(dirty_owed(p->d), 4);
+	}
+	dirty_set_armed(p->d, false, on_done, p);
+	assert_int_equal(await(p), ERR_OK);
+	die(p);
+	start(p, false);
+	assert_false(dirty_armed(p->d));
+	proxy_free(p);
+}
+
+/* A write's mark and its lease end in one script; without the lease nobody knows what came after. */
+static void
+test_under_lease(void **state)
+{
+	struct proxy *a = proxy_new("a", true);
+	struct dirty_intent *i;
+	struct lease stale;
+
+	(void)state;
+	UNTIL(!dirty_uncertain(a->d));
+	lease(a, "k");
+	i = dirty_intent(a->d, KEY("k"), r2_write(MARK_PUT, "1.2.3.4"), on_done, a);
+	assert_int_equal(await(a), ERR_OK);
+	dirty_confirm(a->d, &i, r2_write(MARK_PUT, "1.2.3.4"), &a->l, on_done, a);
+	assert_int_equal(await(a), ERR_OK);
+	assert_int_equal(redis_int(&redis, "HLEN r2shim:{test}:leases"), 0);
+	assert_int_equal(redis_int(&redis, "HLEN r2shim:{test}:open"), 0);
+	assert_mark(a, "k", "r p 1.2.3.4");
+	stale = a->l;
+	/* Lost: the mark that stands keeps its side. */
+	i = dirty_intent(a->d, KEY("k"), MARK_DISK(MARK_PUT), on_done, a);
+	assert_int_equal(await(a), ERR_OK);
+	dirty_confirm(a->d, &i, MARK_DISK(MARK_PUT), &stale, on_done, a);
+	assert_int_equal(await(a), ERR_OK);
+	UNTIL(redis_int(&redis, "HLEN r2shim:{test}:open") == 0);
+	UNTIL(get(a, "k").side == MARK_R2);
+	proxy_free(a);
+}
+
 static void
 test_with_redis(void **state)
 {
@@ -324,11 +441,11 @@ test_with_redis(void **state)
 
 	(void)state;
 	UNTIL(!dirty_uncertain(a->d) && !dirty_uncertain(b->d));
-	i = dirty_intent(a->d, KEY("k"), MARK_PUT, on_done, a);
+	i = dirty_intent(a->d, KEY("k"), MARK_DISK(MARK_PUT), on_done, a);
 	assert_int_equal(await(a), ERR_OK);
 	UNTIL(redis_int(&redis, "HLEN r2shim:{test}:open") == 1);
 	assert_false(dirty_get(b->d, KEY("k"), &m));
-	dirty_confirm(a->d, &i, MARK_DELETE, on_done, a);
+	dirty_confirm(a->d, &i, MARK_DISK(MARK_DELETE), NULL, on_done, a);
 	assert_int_equal(await(a), ERR_OK);
 	assert_int_equal(redis_int(&redis, "HLEN r2shim:{test}:open"), 0);
 	assert_int_equal(in_redis("k"), get(a, "k").gen);
@@ -355,7 +472,7 @@ test_with_redis(void **state)
 	mark(a, "again", MARK_PUT);
 	marks_lease(a->c, KEY("again"), on_lease, a);
 	assert_int_equal(await(a), ERR_OK);
-	dirty_mark(a->d, KEY("again"), MARK_PUT, NULL, NULL);
+	dirty_mark(a->d, KEY("again"), MARK_PUT, NULL, NULL, NULL);
 	marks_finish(a->c, KEY("again"), &a->l, a->l.seen.gen, on_finish, a);
 	assert_int_equal(await(a), ERR_OK);
 	assert_false(a->was_cleared);
@@ -376,7 +493,7 @@ test_started_with_debts(void **state)
 	(void)state;
 	UNTIL(!dirty_uncertain(a->d));
 	mark(a, "k", MARK_PUT);
-	dirty_intent(a->d, KEY("open"), MARK_DELETE, on_done, a);
+	dirty_intent(a->d, KEY("open"), MARK_DISK(MARK_DELETE), on_done, a);
 	assert_int_equal(await(a), ERR_OK);
 	UNTIL(redis_int(&redis, "HLEN r2shim:{test}:open") == 1);
 	die(a);
@@ -405,14 +522,14 @@ test_died_before_redis_was_told(void **state)
 
 	(void)state;
 	UNTIL(!dirty_uncertain(a->d));
-	put = dirty_intent(a->d, KEY("put"), MARK_PUT, on_done, a);
+	put = dirty_intent(a->d, KEY("put"), MARK_DISK(MARK_PUT), on_done, a);
 	assert_int_equal(await(a), ERR_OK);
-	none = dirty_intent(a->d, KEY("none"), MARK_PUT, on_done, a);
+	none = dirty_intent(a->d, KEY("none"), MARK_DISK(MARK_PUT), on_done, a);
 	assert_int_equal(await(a), ERR_OK);
 	UNTIL(redis_int(&redis, "HLEN r2shim:{test}:open") == 2);
 	dirty_down(a->d);
 	dirty_abandon(a->d, &none);
-	dirty_confirm(a->d, &put, MARK_PUT, on_done, a);
+	dirty_confirm(a->d, &put, MARK_DISK(MARK_PUT), NULL, on_done, a);
 	assert_int_equal(await(a), ERR_OK);
 	die(a);
 	assert_int_equal(redis_int(&redis, "HLEN r2shim:{test}:open"), 2);
@@ -433,21 +550,21 @@ test_redis_away(void **state)
 	(void)state;
 	UNTIL(!dirty_uncertain(a->d));
 	mark(a, "before", MARK_PUT);
-	i = dirty_intent(a->d, KEY("across"), MARK_PUT, on_done, a);
+	i = dirty_intent(a->d, KEY("across"), MARK_DISK(MARK_PUT), on_done, a);
 	assert_int_equal(await(a), ERR_OK);
 	redis_kill(&redis);
 	UNTIL(!cluster_up(a->c));
 	assert_true(dirty_uncertain(a->d));
 	assert_true(get(a, "before").gen > 0);
 	/* Writes go on with the journal alone. */
-	dirty_confirm(a->d, &i, MARK_PUT, on_done, a);
+	dirty_confirm(a->d, &i, MARK_DISK(MARK_PUT), NULL, on_done, a);
 	assert_int_equal(await(a), ERR_OK);
 	assert_int_equal(mark(a, "during", MARK_DELETE), ERR_OK);
 	gen = get(a, "during").gen;
-	i = dirty_intent(a->d, KEY("given-up"), MARK_PUT, on_done, a);
+	i = dirty_intent(a->d, KEY("given-up"), MARK_DISK(MARK_PUT), on_done, a);
 	assert_int_equal(await(a), ERR_OK);
 	dirty_abandon(a->d, &i);
-	dirty_intent(a->d, KEY("still"), MARK_PUT, on_done, a);
+	dirty_intent(a->d, KEY("still"), MARK_DISK(MARK_PUT), on_done, a);
 	assert_int_equal(await(a), ERR_OK);
 	redis_again(&redis, NULL);
 	UNTIL(!dirty_uncertain(a->d));
@@ -473,7 +590,7 @@ test_flushall(void **state)
 	UNTIL(!dirty_uncertain(a->d) && !dirty_uncertain(b->d));
 	mark(a, "k", MARK_DELETE);
 	gen = get(a, "k").gen;
-	dirty_intent(a->d, KEY("open"), MARK_PUT, on_done, a);
+	dirty_intent(a->d, KEY("open"), MARK_DISK(MARK_PUT), on_done, a);
 	assert_int_equal(await(a), ERR_OK);
 	UNTIL(get(b, "k").gen == gen);
 	before = cluster_epoch(a->c);
@@ -547,7 +664,7 @@ test_many(void **state)
 		char key[32];
 
 		snprintf(key, sizeof key, "dir/%u", i);
-		dirty_mark(a->d, KEY(key), MARK_PUT, NULL, NULL);
+		dirty_mark(a->d, KEY(key), MARK_PUT, NULL, NULL, NULL);
 	}
 	UNTIL(redis_int(&redis, "HLEN r2shim:{test}:marks") == 3000);
 	b = proxy_new("b", true);
@@ -571,16 +688,16 @@ test_disk_full(void **state)
 
 	(void)state;
 	UNTIL(!dirty_uncertain(a->d));
-	i = dirty_intent(a->d, KEY("k"), MARK_PUT, on_done, a);
+	i = dirty_intent(a->d, KEY("k"), MARK_DISK(MARK_PUT), on_done, a);
 	assert_int_equal(await(a), ERR_OK);
 	sync_error = ENOSPC;
-	j = dirty_intent(a->d, KEY("no"), MARK_PUT, on_done, a);
+	j = dirty_intent(a->d, KEY("no"), MARK_DISK(MARK_PUT), on_done, a);
 	assert_int_equal(await(a), ERR_NOSPACE);
 	assert_int_equal(dirty_journal_state(a->d), ERR_NOSPACE);
 	dirty_abandon(a->d, &j);
 	assert_false(dirty_get(a->d, KEY("no"), &m));
 	/* Its intent is on the disk and says as much: the write is not lost. */
-	dirty_confirm(a->d, &i, MARK_PUT, on_done, a);
+	dirty_confirm(a->d, &i, MARK_DISK(MARK_PUT), NULL, on_done, a);
 	assert_int_equal(await(a), ERR_OK);
 	assert_int_not_equal(mark(a, "m", MARK_PUT), ERR_OK);
 	sync_error = 0;
@@ -611,7 +728,8 @@ main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_life_without_redis), TEST(test_with_redis), TEST(test_started_with_debts), TEST(test_died_before_redis_was_told),
+		TEST(test_life_without_redis), TEST(test_r2_first), TEST(test_under_lease), TEST(test_with_redis),
+		TEST(test_started_with_debts), TEST(test_died_before_redis_was_told),
 		TEST(test_redis_away), TEST(test_flushall), TEST(test_gap), TEST(test_many), TEST(test_disk_full), TEST(test_locked),
 	};
 

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "coord/cluster.h"
+#include "coord/hold.h"
 #include "coord/keys.h"
 #include "coord/marks.h"
 
@@ -27,7 +28,7 @@ struct peer {
 	enum err e;
 	struct mark m;
 	struct lease l;
-	uint64_t n, oldest;
+	uint64_t n, oldest, owed;
 	char text[300];
 };
 
@@ -125,7 +126,7 @@ on_finish(void *arg, enum err e, bool cleared)
 }
 
 static void
-on_count(void *arg, enum err e, uint64_t n, uint64_t oldest)
+on_count(void *arg, enum err e, uint64_t n, uint64_t oldest, uint64_t owed)
 {
 	struct peer *p = arg;
 
@@ -133,6 +134,7 @@ on_count(void *arg, enum err e, uint64_t n, uint64_t oldest)
 	p->e = e;
 	p->n = n;
 	p->oldest = oldest;
+	p->owed = owed;
 }
 
 static void
@@ -159,7 +161,7 @@ await(struct peer *p)
 static enum err
 set(struct peer *p, uint64_t intent, const char *key, enum mark_op op)
 {
-	marks_set(p->c, intent, KEY(key), op, 5000, on_mark, p);
+	marks_set(p->c, intent, KEY(key), MARK_DISK(op), 5000, NULL, on_mark, p);
 	return await(p);
 }
 
@@ -187,7 +189,7 @@ get(struct peer *p, const char *key)
 static void
 intent(struct peer *p, uint64_t id, const char *key, enum mark_op op, uint64_t ms)
 {
-	marks_intent(p->c, id, KEY(key), op, ms, on_done, p);
+	marks_intent(p->c, id, KEY(key), MARK_DISK(op), ms, on_done, p);
 	assert_int_equal(await(p), ERR_OK);
 }
 
@@ -247,6 +249,234 @@ test_parse(void **state)
 	assert_int_equal(m.epoch, 1790000000000000);
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
 		assert_false(marks_parse(KEY(bad[i]), &m));
+	assert_true(marks_parse(KEY("5 r p 6 7 12.34.-5.6"), &m));
+	assert_int_equal(m.side, MARK_R2);
+	assert_true(m.base.known && m.base.exists && !m.base.unconfirmed);
+	assert_int_equal(m.base.ino, 12);
+	assert_int_equal(m.base.mtime_ns, -5);
+	assert_true(marks_parse(KEY("5 r p 6 7 ?-"), &m));
+	assert_true(m.base.known && !m.base.exists && m.base.unconfirmed);
+}
+
+static void
+test_base_text(void **state)
+{
+	static const char *const good[] = { "", "-", "?-", "1.2.3.4", "?9223372036854775807.9223372036854775807.-9223372036854775807.9223372036854775807" };
+	static const char *const bad[] = { "?", "--", "1.2.3", "1.2.3.", "a.2.3.4", "1.2.3.4.5", "1.2.3.99999999999999999999", "1.-2.3.4" };
+	struct mark_base b;
+	char buf[MARK_BASE_MAX];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+		assert_true(marks_base_parse(KEY(good[i]), &b));
+		assert_string_equal(marks_base_text(&b, buf), good[i]);
+	}
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+		assert_false(marks_base_parse(KEY(bad[i]), &b));
+}
+
+/* A write that goes to R2 first and found this on the disk. */
+static struct mark_write
+r2_write(enum mark_op op, const char *base)
+{
+	struct mark_write w = { .op = op, .side = MARK_R2 };
+
+	assert_true(marks_base_parse(KEY(base), &w.base));
+	return w;
+}
+
+static void
+assert_mark(struct peer *p, const char *key, const char *want)
+{
+	char text[200], base[MARK_BASE_MAX];
+
+	assert_int_equal(get(p, key), ERR_OK);
+	if (p->m.gen == 0)
+		snprintf(text, sizeof text, "clean");
+	else
+		snprintf(text, sizeof text, "%c %c %s", p->m.side == MARK_R2 ? 'r' : 'l', p->m.op == MARK_DELETE ? 'd' : 'p',
+		    marks_base_text(&p->m.base, base));
+	assert_string_equal(text, want);
+}
+
+/* Marks of both sides, and what an unknown outcome does to each. */
+static void
+test_sides(void **state)
+{
+	struct peer *a = peer_up("proxy", "a");
+
+	(void)state;
+	marks_set(a->c, 0, KEY("k"), r2_write(MARK_PUT, "1.2.3.4"), 0, NULL, on_mark, a);
+	assert_int_equal(await(a), ERR_OK);
+	assert_mark(a, "k", "r p 1.2.3.4");
+	marks_count(a->c, on_count, a);
+	assert_int_equal(await(a), ERR_OK);
+	assert_int_equal(a->owed, 1);
+	/* Nobody knows whether the app's delete happened: the side stays, absence may be carried over. */
+	marks_set_unknown(a->c, 0, KEY("k"), MARK_DISK(MARK_DELETE), on_mark, a);
+	assert_int_equal(await(a), ERR_OK);
+	assert_mark(a, "k", "r d 1.2.3.4");
+	/* A confirmed one turns it, and a put that is confirmed behind a delete that was seen leaves the tombstone. */
+	assert_int_equal(set(a, 0, "k", MARK_DELETE), ERR_OK);
+	assert_mark(a, "k", "l d ");
+	assert_int_equal(set(a, 0, "k", MARK_PUT), ERR_OK);
+	assert_mark(a, "k", "l d ");
+	marks_set(a->c, 0, KEY("k"), r2_write(MARK_PUT, "-"), 0, NULL, on_mark, a);
+	assert_int_equal(await(a), ERR_OK);
+	assert_mark(a, "k", "r p -");
+	assert_int_equal(lease(a, "k"), ERR_OK);
+	assert_int_equal(finish(a, "k", a->l.seen.gen), ERR_OK);
+	assert_true(a->cleared);
+	marks_count(a->c, on_count, a);
+	assert_int_equal(await(a), ERR_OK);
+	assert_int_equal(a->owed, 0);
+	/* On a clean key an unknown write to R2 is R2's, but nothing was confirmed. */
+	marks_set_unknown(a->c, 0, KEY("k"), r2_write(MARK_PUT, "5.6.7.8"), on_mark, a);
+	assert_int_equal(await(a), ERR_OK);
+	assert_mark(a, "k", "r p ?5.6.7.8");
+	peer_free(a);
+}
+
+/* Marks that are set under a lease: dropped with it, kept, or refused when it is lost; and the base that moves. */
+static void
+test_set_under_lease(void **state)
+{
+	struct peer *a = peer_up("proxy", "a"), *b = peer_up("migrator", "b");
+	struct mark_base base;
+	uint64_t gen;
+
+	(void)state;
+	assert_int_equal(lease(a, "k"), ERR_OK);
+	marks_set_held(a->c, KEY("k"), MARK_DISK(MARK_PUT), 0, &a->l, on_mark, a);
+	assert_int_equal(await(a), ERR_OK);
+	assert_int_equal(lease(b, "k"), ERR_BUSY);
+	intent(a, 3, "k", MARK_PUT, 60000);
+	marks_set(a->c, 3, KEY("k"), r2_write(MARK_PUT, "1.2.3.4"), 0, &a->l, on_mark, a);
+	assert_int_equal(await(a), ERR_OK);
+	gen = a->m.gen;
+	assert_int_equal(lease(b, "k"), ERR_OK);
+	assert_int_equal(b->l.seen.gen, gen);
+	assert_false(b->l.takeover);
+	assert_false(b->l.open);
+	/* a has nothing any more. */
+	marks_set(a->c, 0, KEY("k"), MARK_DISK(MARK_PUT), 0, &a->l, on_mark, a);
+	assert_int_equal(await(a), ERR_LEASE_LOST);
+	assert_mark(b, "k", "r p 1.2.3.4");
+	/* b has put R2's bytes there. */
+	assert_true(marks_base_parse(KEY("9.2.3.4"), &base));
+	marks_rebase(b->c, KEY("k"), &b->l, gen + 1, &base, on_done, b);
+	assert_int_equal(await(b), ERR_LEASE_LOST);
+	marks_rebase(b->c, KEY("k"), &b->l, gen, &base, on_done, b);
+	assert_int_equal(await(b), ERR_OK);
+	assert_mark(b, "k", "r p 9.2.3.4");
+	assert_int_equal(b->m.gen, gen);
+	marks_rebase(a->c, KEY("k"), &a->l, gen, &base, on_done, a);
+	assert_int_equal(await(a), ERR_LEASE_LOST);
+	peer_free(a);
+	peer_free(b);
+}
+
+/* A dead writer's last request may still be on the wire: its intent does not run out before its lease is free. */
+static void
+test_intent_waits_for_lease(void **state)
+{
+	struct peer *a = peer_up("proxy", "a"), *b = peer_up("proxy", "b");
+	uint64_t began = clock_mono_ms();
+
+	(void)state;
+	assert_int_equal(lease(a, "k"), ERR_OK);
+	marks_intent(a->c, 1, KEY("k"), r2_write(MARK_PUT, "-"), 10, on_done, a);
+	assert_int_equal(await(a), ERR_OK);
+	cluster_free(&a->c);
+	cluster_heartbeat(b->c, "{}");
+	do {
+		assert_true(clock_mono_ms() - began < 10000);
+		run_for(20);
+		assert_int_equal(get(b, "k"), ERR_OK);
+	} while (b->m.gen == 0);
+	assert_true(clock_mono_ms() - began >= LEASE + LIMIT);
+	assert_mark(b, "k", "r p ?-");
+	mem_free(a->conf.site);
+	mem_free(a);
+	peer_free(b);
+}
+
+struct holding {
+	struct hold *h;
+	bool got, lost;
+	enum err e;
+};
+
+static void
+on_got(void *arg, enum err e, const struct lease *l)
+{
+	struct holding *x = arg;
+
+	(void)l;
+	x->got = true;
+	x->e = e;
+}
+
+static void
+on_lost(void *arg, enum err e)
+{
+	struct holding *x = arg;
+
+	x->lost = true;
+	x->e = e;
+}
+
+static const struct hold_cb hold_cbs = { on_got, on_lost };
+
+static void
+hold(struct peer *p, struct holding *x)
+{
+	*x = (struct holding){ .h = hold_new(p->c, KEY("k"), &hold_cbs, x) };
+	redis_wait(loop, &x->got);
+}
+
+static void
+test_hold(void **state)
+{
+	struct peer *a = peer_up("proxy", "a"), *b = peer_up("migrator", "b");
+	struct holding x, y;
+
+	(void)state;
+	hold(a, &x);
+	assert_int_equal(x.e, ERR_OK);
+	hold(b, &y);
+	assert_int_equal(y.e, ERR_BUSY);
+	hold_drop(&y.h);
+	/* Longer than a lease: it is renewed. */
+	run_for(LEASE + LIMIT + 200);
+	assert_false(x.lost);
+	assert_int_equal(lease(b, "k"), ERR_BUSY);
+	hold_drop(&x.h);
+	lease_when_free(b, "k", ERR_BUSY);
+	marks_drop(b->c, KEY("k"), &b->l, on_done, b);
+	assert_int_equal(await(b), ERR_OK);
+	/* Parked: the request limit passes first. */
+	hold(a, &x);
+	hold_park(&x.h);
+	assert_true(lease_when_free(b, "k", ERR_BUSY) + 50 >= LIMIT);
+	assert_true(b->l.takeover);
+	/* Somebody takes it away: told at the next renewal. */
+	marks_drop(b->c, KEY("k"), &b->l, on_done, b);
+	assert_int_equal(await(b), ERR_OK);
+	hold(a, &x);
+	redis_do(&redis, "HDEL r2shim:{test}:leases k");
+	redis_wait(loop, &x.lost);
+	assert_int_equal(x.e, ERR_LEASE_LOST);
+	hold_drop(&x.h);
+	/* Redis is gone: it ends by our own clock, before it would end there. */
+	hold(a, &x);
+	redis_kill(&redis);
+	redis_wait(loop, &x.lost);
+	assert_int_equal(x.e, ERR_LEASE_LOST);
+	hold_park(&x.h);
+	peer_free(a);
+	peer_free(b);
+	redis_again(&redis, NULL);
 }
 
 static void
@@ -740,7 +970,7 @@ test_binary_keys(void **state)
 	static const char key[] = "a b\n\0\xff\"{}";
 
 	(void)state;
-	marks_set(a->c, 0, key, sizeof key - 1, MARK_PUT, 0, on_mark, a);
+	marks_set(a->c, 0, key, sizeof key - 1, MARK_DISK(MARK_PUT), 0, NULL, on_mark, a);
 	assert_int_equal(await(a), ERR_OK);
 	intent(a, 1, "x", MARK_PUT, 60000);
 	marks_lease(a->c, key, sizeof key - 1, on_lease, a);
@@ -758,7 +988,7 @@ test_free_with_pending(void **state)
 	struct peer *a = peer_up("proxy", "a");
 
 	(void)state;
-	marks_set(a->c, 0, KEY("k"), MARK_PUT, 0, on_mark, a);
+	marks_set(a->c, 0, KEY("k"), MARK_DISK(MARK_PUT), 0, NULL, on_mark, a);
 	marks_lease(a->c, KEY("k"), on_lease, a);
 	marks_count(a->c, on_count, a);
 	cluster_preflight(a->c, on_text, a);
@@ -773,7 +1003,8 @@ main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_parse), TEST(test_set_and_clear), TEST(test_many), TEST(test_open_intent), TEST(test_intent_runs_out),
+		cmocka_unit_test(test_parse), cmocka_unit_test(test_base_text), TEST(test_sides), TEST(test_set_under_lease),
+		TEST(test_intent_waits_for_lease), TEST(test_hold), TEST(test_set_and_clear), TEST(test_many), TEST(test_open_intent), TEST(test_intent_runs_out),
 		TEST(test_lease), TEST(test_lease_expired), TEST(test_lease_cancel), TEST(test_flushall), TEST(test_newcomer_after_flush),
 		TEST(test_wrong_first), TEST(test_older_redis), TEST(test_restart), TEST(test_reconnect), TEST(test_announce),
 		TEST(test_members_must_announce), TEST(test_heartbeat), TEST(test_unsafe), TEST(test_binary_keys), TEST(test_free_with_pending),

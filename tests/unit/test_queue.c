@@ -183,7 +183,7 @@ depth(struct worker *w)
 static void
 mark(struct worker *w, const char *key, uint64_t due)
 {
-	marks_set(w->c, 0, KEY(key), MARK_PUT, due, on_set, w);
+	marks_set(w->c, 0, KEY(key), MARK_DISK(MARK_PUT), due, NULL, on_set, w);
 	assert_int_equal(await(w), ERR_OK);
 }
 

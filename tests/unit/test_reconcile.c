@@ -116,7 +116,7 @@ static uint64_t
 mark(const char *key, enum mark_op op)
 {
 	t.set = false;
-	marks_set(t.cluster, 0, KEY(key), op, 60000, on_set, NULL);
+	marks_set(t.cluster, 0, KEY(key), MARK_DISK(op), 60000, NULL, on_set, NULL);
 	redis_wait(t.loop, &t.set);
 	return t.mark.gen;
 }
@@ -542,7 +542,7 @@ mark_again(void *arg, const char *what)
 {
 	(void)arg;
 	if (strcmp(what, "put") == 0 && t.hooked++ == 0)
-		marks_set(t.cluster, 0, KEY("a.txt"), MARK_PUT, 60000, on_set, NULL);
+		marks_set(t.cluster, 0, KEY("a.txt"), MARK_DISK(MARK_PUT), 60000, NULL, on_set, NULL);
 	return ERR_OK;
 }
 
@@ -568,7 +568,7 @@ open_again(void *arg, const char *what)
 {
 	(void)arg;
 	if (strcmp(what, "put") == 0)
-		marks_intent(t.cluster, 6, KEY("a.txt"), MARK_PUT, 60000, NULL, NULL);
+		marks_intent(t.cluster, 6, KEY("a.txt"), MARK_DISK(MARK_PUT), 60000, NULL, NULL);
 	return ERR_OK;
 }
 
@@ -578,7 +578,7 @@ test_open_write(void **state)
 	(void)state;
 	write_file("a.txt", "first");
 	mark("a.txt", MARK_PUT);
-	marks_intent(t.cluster, 5, KEY("a.txt"), MARK_PUT, 60000, NULL, NULL);
+	marks_intent(t.cluster, 5, KEY("a.txt"), MARK_DISK(MARK_PUT), 60000, NULL, NULL);
 	assert_int_equal(go("a.txt"), RECONCILE_DEFERRED);
 	assert_int_equal(t.rep.e, ERR_BUSY);
 	assert_false(t.rep.clean);
@@ -842,7 +842,7 @@ test_r2_side(void **state)
 {
 	(void)state;
 	write_file("a.txt", "disk");
-	redis_do(&t.redis, "HSET r2shim:{test}:marks a.txt %s", "1700000000000000 r p 1700000000000 1");
+	redis_do(&t.redis, "HSET r2shim:{test}:marks a.txt %s", "1700000000000000 r p 1700000000000 1 -");
 	assert_int_equal(go("a.txt"), RECONCILE_FAILED);
 	assert_int_equal(t.rep.e, ERR_UNSUPPORTED);
 	assert_int_equal(t.fake.heads + t.fake.puts, 0);

@@ -1,6 +1,7 @@
 -- A process is alive. ARGV: epoch, its id, its JSON ('' for none), p(roxy) or w(orker), for a proxy 1 if it has announced all
--- that it knows, how long (ms) its word is waited for after its last sign. Lets intents of the dead run out, too.
--- keys: EPOCH QUARANTINE GEN MARKS SINCE OPEN OPENUNTIL OPENKEYS DUE CHANGES CHANGESEQ DEAD ATTEMPTS MEMBERS WORKERS BEATS
+-- that it knows, how long (ms) its word is waited for after its last sign. Lets intents of the dead run out, too. Returns when the
+-- site was armed (ms; 0: it is not).
+-- keys: EPOCH QUARANTINE GEN MARKS SINCE DEBT OPEN OPENUNTIL OPENKEYS DUE CHANGES CHANGESEQ DEAD ATTEMPTS MEMBERS WORKERS BEATS LEASES SITE
 local other = other_epoch()
 if other then
 	return other
@@ -19,12 +20,14 @@ end
 -- An intent that ran out: its write may have happened, or may not. The key is looked at.
 if not quarantined() then
 	for _, id in ipairs(redis.call('ZRANGEBYSCORE', OPENUNTIL, '-inf', int(now_ms), 'LIMIT', 0, 100)) do
-		local op, key = close_intent(id)
-		if op then
-			set_mark(key, op == 'd' and 'd' or 'k', 0)
-		else
+		local v = redis.call('HGET', OPEN, id)
+		local _, _, free = holder(v and string.match(v, '^%a%a%S* (.*)$') or '')
+		if not v then
 			redis.call('ZREM', OPENUNTIL, id)
+		elseif not free or now_ms >= free then	-- else its writer's last request may still be on the wire
+			local op, side, base, key = close_intent(id)
+			set_mark(key, string.upper(op), side, base, 0)
 		end
 	end
 end
-return redis.status_reply('OK')
+return tonumber(redis.call('HGET', SITE, 'armed') or '0')

@@ -1,5 +1,6 @@
 -- In front of every script. The locals EPOCH, MARKS, ... are the keys that the script's "keys:" line names (keys.h); numbers
--- beyond 2^31 are written by int(), as Lua's own form loses digits. A mark's text: "gen side op since_ms epoch".
+-- beyond 2^31 are written by int(), as Lua's own form loses digits. A mark's text: "gen side op since_ms epoch", and for side r
+-- " base": what R2's writer found on the disk (marks.h).
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 
@@ -32,7 +33,7 @@ local function publish(key, what, value)
 end
 
 local function parse_mark(text)
-	return string.match(text, '^(%d+) (%a) (%a) (%d+) (%d+)$')
+	return string.match(text, '^(%d+) (%a) (%a) (%d+) (%d+) ?(%S*)$')
 end
 
 local function due_by(key, at)
@@ -42,46 +43,59 @@ local function due_by(key, at)
 	end
 end
 
-local function write_mark(key, gen, side, op, since)
+local function write_mark(key, gen, side, op, since, base)
 	local text = int(gen) .. ' ' .. side .. ' ' .. op .. ' ' .. since .. ' ' .. ARGV[1]
+	if side == 'r' then
+		text = text .. ' ' .. base
+		redis.call('ZADD', DEBT, since, key)
+	else
+		redis.call('ZREM', DEBT, key)
+	end
 	redis.call('HSET', MARKS, key, text)
 	redis.call('ZADD', SINCE, since, key)
 	publish(key, 'm', text)
 	return text
 end
 
--- A write's outcome is known (op p, d), or it is a put of unknown outcome (op k: a tombstone that stands stays one).
-local function set_mark(key, op, due_ms)
+-- A write's outcome is known (op p, d), or nobody knows whether it happened (op P, D).
+local function set_mark(key, op, side, base, due_ms)
 	local old = redis.call('HGET', MARKS, key)
-	local since, standing = int(now_ms), 'p'
+	local known, since = op == 'p' or op == 'd', int(now_ms)
+	op = string.lower(op)
 	if old then
-		local _, _, o, s = parse_mark(old)
-		since, standing = s, o
-	end
-	if op == 'k' then
-		op = standing
+		local _, s, o, t, _, b = parse_mark(old)
+		since = t
+		if not known then
+			-- Only a delete adds something: that absence may be carried over. What is there is put in any case.
+			side, base = s, b
+			op = op == 'd' and 'd' or o
+		elseif side == 'l' and s == 'l' and o == 'd' then
+			op = 'd'	-- a tombstone that stands is of a delete that was seen; the look at the file may be older
+		end
+	elseif not known and side == 'r' then
+		base = '?' .. base	-- nothing was confirmed: no event on the disk is older than it
 	end
 	-- A new write is a new chance for a key that had been set aside.
 	if redis.call('HDEL', DEAD, key) == 1 then
 		redis.call('HDEL', ATTEMPTS, key)
 	end
 	due_by(key, now_ms + due_ms)
-	return write_mark(key, new_gen(), 'l', op, since)
+	return write_mark(key, new_gen(), side, op, since, base)
 end
 
--- Closes an open intent; its op and key, or nil if it was not open.
+-- Closes an open intent; its op, side, base and key, or nil if it was not open.
 local function close_intent(id)
 	local v = redis.call('HGET', OPEN, id)
 	if not v then
 		return nil
 	end
-	local op, key = string.sub(v, 1, 1), string.sub(v, 3)
+	local op, side, base, key = string.match(v, '^(%a)(%a)(%S*) (.*)$')
 	redis.call('HDEL', OPEN, id)
 	redis.call('ZREM', OPENUNTIL, id)
 	if redis.call('HINCRBY', OPENKEYS, key, -1) <= 0 then
 		redis.call('HDEL', OPENKEYS, key)
 	end
-	return op, key
+	return op, side, base, key
 end
 
 -- Is no lease given? Within the time after a new epoch, and until each proxy that was heard of lately has announced what it knows.
@@ -106,6 +120,12 @@ local function holder(key)
 		local token, til, free = string.match(v, '^(%x+) (%d+) (%d+)$')
 		return token, tonumber(til), tonumber(free)
 	end
+end
+
+-- Does the token hold the key now?
+local function holds(key, token)
+	local t, til = holder(key)
+	return t == token and now_ms < til
 end
 
 -- The limit is the holder's own: so long may its last request be on the wire when the lease has ended.

@@ -1,6 +1,6 @@
 -- The sides are equal as of the mark seen. ARGV: epoch, key, token, the gen seen (0: there was no mark). Returns -1 if the lease is
 -- not the caller's any more, 1 if the key is clean now, 0 if it is still dirty.
--- keys: EPOCH LEASES MARKS SINCE OPENKEYS DUE CHANGES CHANGESEQ ATTEMPTS DEAD
+-- keys: EPOCH LEASES MARKS SINCE DEBT OPENKEYS DUE CHANGES CHANGESEQ ATTEMPTS DEAD
 local other = other_epoch()
 if other then
 	return other
@@ -22,6 +22,7 @@ if mark then
 	end
 	redis.call('HDEL', MARKS, key)
 	redis.call('ZREM', SINCE, key)
+	redis.call('ZREM', DEBT, key)
 	publish(key, 'c', gen)
 end
 redis.call('ZREM', DUE, key)
