@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "proxy/hint.h"
 
 enum { HEAD_MOST = 500 };	/* bytes of most heads: room that saves growing, no limit */
 
@@ -229,7 +230,7 @@ forward_response(struct str *out, const struct http1_head *h, bool trusted)
 
 		if (str_slice_ieq(x->name.p, x->name.n, "Content-Length") || http1_hop_by_hop(h, x))
 			continue;
-		if (begins(x->name, "x-shim-") || (is_command(x->name) && !trusted))
+		if (begins(x->name, "x-shim-") || hint_is_header(x->name) || (is_command(x->name) && !trusted))
 			continue;
 		http1_add_header_slices(out, x->name, x->value);
 	}

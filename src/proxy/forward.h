@@ -6,7 +6,7 @@
  * with '_' (a WSGI application cannot tell them from '-'), X-Accel-*, X-Sendfile*, X-Shim-*. X-Forwarded-For is appended to;
  * X-Forwarded-Proto, -Host, X-Real-IP and Forwarded are replaced unless the peer is one of proxy.trusted-proxies.
  * From the upstream is dropped: what is hop-by-hop, and X-Accel-*, X-Sendfile* unless the peer is a trusted proxy, for whom the
- * application means them. X-Shim-* always.
+ * application means them. X-Shim-* and the hints X-Media-Stored and X-Media-Deleted (hint.h) always.
  */
 #ifndef PROXY_FORWARD_H
 #define PROXY_FORWARD_H

@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/str.h"
+#include "coord/phase.h"
 #include "proxy/forward.h"
 #include "proxy/request.h"
 #include "proxy/server.h"
@@ -20,19 +21,62 @@ answer_length(const struct request *r, const struct http1_head *h)
 }
 
 static void
+on_late(void *arg, enum err e)
+{
+	struct request *r = arg;
+
+	r->write.busy = false;
+	if (r->conn == NULL) {
+		request_go(r, STEP_DONE);
+		return;
+	}
+	if (!r->body_ended && r->reading_body)
+		http_conn_resume(r->conn);
+	if (e == ERR_OK) {
+		request_go(r, STEP_MARK);
+		return;
+	}
+	writer_finish(r->sv->writer, &r->write.op, WRITER_NOT_SENT, NULL, NULL);
+	request_go(r, pass_release(r, e));
+}
+
+/* The application has written where nobody expected it, and says so: its answer waits as if we had known. */
+static enum request_step
+begin_late(struct request *r)
+{
+	enum err e = writer_ready(r->sv->writer);
+
+	if (e != ERR_OK)
+		return pass_release(r, e);
+	if (!r->body_ended && r->reading_body)
+		http_conn_pause(r->conn);
+	r->write.busy = true;
+	r->write.op = writer_begin(r->sv->writer, NULL, 0, MARK_PUT, on_late, r);
+	writer_hinted(r->write.op, &r->pass.hints);
+	return STEP_WAIT;
+}
+
+static void
 on_head(void *arg, const struct http1_head *h)
 {
 	struct request *r = arg;
 
+	if (phase_row(r->snap->phase)->mirror)
+		hints_take(&r->pass.hints, h, r->snap->conf);
 	forward_response(&r->pass.answer, h, r->pass.trusted);
 	r->pass.answer_length = answer_length(r, h);
 	r->pass.answer_status = h->status;
-	if (r->write.op == NULL) {
+	if (r->write.op == NULL && r->pass.hints.n == 0) {
 		request_go(r, pass_release(r, ERR_OK));
 		return;
 	}
 	/* Not a byte of the answer before the write is known; the rest waits in the upstream's socket. */
 	upstream_pause(r->pass.up);
+	if (r->write.op == NULL) {
+		request_go(r, begin_late(r));
+		return;
+	}
+	writer_hinted(r->write.op, &r->pass.hints);
 	request_go(r, STEP_MARK);
 }
 
@@ -154,4 +198,5 @@ pass_fini(struct request *r)
 	upstream_cancel(&r->pass.up);
 	str_fini(&r->pass.head);
 	str_fini(&r->pass.answer);
+	hints_fini(&r->pass.hints);
 }

@@ -226,7 +226,7 @@ on_finished(void *arg, enum err e, bool mirrored)
 
 	(void)mirrored;
 	r->write.finishing = NULL;
-	if (r->route.what == ROUTE_WRITE)
+	if (r->route.what == ROUTE_WRITE || r->route.what == ROUTE_PASS)
 		request_go(r, pass_release(r, e));
 	else if (e != ERR_OK)
 		request_go(r, request_answer(r, e == ERR_NOSPACE ? 507 : 503, NULL, "the write could not be recorded"));

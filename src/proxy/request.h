@@ -43,6 +43,7 @@ struct request_pass {
 	struct upstream_req *up;	/* NULL: over, or not begun */
 	bool held;			/* the answer waits at its head for the write's mark */
 	struct str answer;		/* its head, while held */
+	struct hints hints;		/* what it says was stored or removed, until the writer has them */
 	uint64_t answer_length;		/* as for http_conn_start */
 	int answer_status;
 };

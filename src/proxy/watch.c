@@ -473,6 +473,12 @@ watch_seq(const struct watch *w)
 	return w->seq;
 }
 
+uint64_t
+watch_next_seq(struct watch *w)
+{
+	return ++w->seq;
+}
+
 bool
 watch_crawling(const struct watch *w)
 {

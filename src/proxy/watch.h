@@ -34,6 +34,8 @@ enum err watch_new(struct watch **w, struct loop *l, struct local *local, uint64
 /* Reads the kernel's queue dry now: every event queued before this call has been reported when it returns. Returns the last seq. */
 uint64_t watch_drain(struct watch *w);
 uint64_t watch_seq(const struct watch *w);
+/* A number of its own for something that was learnt in another way. */
+uint64_t watch_next_seq(struct watch *w);
 /* Is the crawl going on, or a directory that appeared not listed to its end yet? clean is called when that is over. */
 bool watch_crawling(const struct watch *w);
 size_t watch_dirs(const struct watch *w);

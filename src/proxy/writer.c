@@ -34,9 +34,10 @@
 enum op_stage {
 	OP_BEGUN,		/* the request runs */
 	OP_CRAWL,		/* finish: the watcher does not see the whole tree yet */
+	OP_HINTS,		/* finish: the pool looks at what the answer named */
 	OP_LOOK,		/* finish with a key: the pool looks at the file */
 	OP_CONFIRM,		/* finish with a key: the mark is made durable */
-	OP_DURABLE,		/* finish: waits until every key is a durable mark */
+	OP_DURABLE,		/* finish: waits until every key that was noticed or named is a durable mark */
 	OP_MIRROR		/* finish: waits for R2, up to the deadline */
 };
 
@@ -48,6 +49,7 @@ struct writer_op {
 	size_t klen;
 	enum mark_op op;
 	enum op_stage stage;
+	struct hints hints;
 	struct dirty_intent *intent;
 	uint64_t from_seq;		/* the watcher's last event before the request */
 	uint64_t wait_began;
@@ -306,6 +308,7 @@ op_release(void *arg)
 {
 	struct writer_op *op = arg;
 
+	hints_fini(&op->hints);
 	mem_free(op->key);
 	mem_free(op);
 }
@@ -385,7 +388,7 @@ confirmed_cb(void *arg, enum err e)
 	op->e = e != ERR_OK ? e : op->e;
 	mirror_owed(op->w->mirror, op->key, op->klen);
 	mirror_wait_key(op->w->mirror, &op->wait, op->key, op->klen);
-	op->stage = OP_MIRROR;
+	op->stage = OP_DURABLE;
 	loop_call_soon(&op->call);
 }
 
@@ -407,7 +410,7 @@ looked_cb(void *arg)
 		return;
 	}
 	dirty_abandon(op->w->dirty, &op->intent);
-	op->stage = OP_MIRROR;
+	op->stage = OP_DURABLE;
 	op_step(op);
 }
 
@@ -450,6 +453,7 @@ op_step(void *arg)
 
 	switch (op->stage) {
 	case OP_BEGUN:
+	case OP_HINTS:
 	case OP_LOOK:
 	case OP_CONFIRM:
 		return;
@@ -459,8 +463,9 @@ op_step(void *arg)
 	case OP_DURABLE:
 		if (op->wait.unmarked > 0)
 			return;
-		op->e = op->wait.e;
-		dirty_confirm(w->dirty, &op->intent, MARK_DISK(op->op), NULL, NULL, NULL);
+		op->e = op->e != ERR_OK ? op->e : op->wait.e;
+		if (op->key == NULL)
+			dirty_confirm(w->dirty, &op->intent, MARK_DISK(op->op), NULL, NULL, NULL);
 		op->stage = OP_MIRROR;
 		/* fall through */
 	case OP_MIRROR:
@@ -474,6 +479,59 @@ op_step(void *arg)
 		op_done(op);
 		return;
 	}
+}
+
+/* An upstream answered, or may have done something. */
+static void
+op_look(struct writer_op *op)
+{
+	struct writer *w = op->w;
+
+	if (op->key == NULL) {
+		op->stage = OP_CRAWL;
+		loop_call_soon(&op->call);
+		return;
+	}
+	if (w->watch != NULL)
+		(void)watch_drain(w->watch);
+	op->noticed = false;
+	op->stage = OP_LOOK;
+	pool_submit(w->env->pool, &op->job, look_work, looked_cb, op);
+}
+
+static void
+hints_work(void *arg)
+{
+	struct writer_op *op = arg;
+
+	hints_look(&op->hints, op->local);
+}
+
+/* Each gets a notice of its own: a look that is on its way may be older than what the hint tells of. */
+static void
+hinted_cb(void *arg)
+{
+	struct writer_op *op = arg;
+	struct writer *w = op->w;
+	size_t i;
+
+	for (i = 0; i < op->hints.n; i++) {
+		const struct hint *h = &op->hints.v[i];
+
+		if (!hint_counts(h))
+			continue;
+		mirror_noticed(w->mirror, h->key, h->klen, h->op, w->watch != NULL ? watch_next_seq(w->watch) : 0);
+		mirror_wait_key(w->mirror, &op->wait, h->key, h->klen);
+	}
+	op_look(op);
+}
+
+void
+writer_hinted(struct writer_op *op, struct hints *hs)
+{
+	ASSERT(op->hints.n == 0);
+	op->hints = *hs;
+	*hs = (struct hints){ NULL, 0 };
 }
 
 void
@@ -492,15 +550,11 @@ writer_finish(struct writer *w, struct writer_op **opp, enum writer_outcome o, w
 		op->stage = OP_MIRROR;
 		op->e = ERR_OK;
 		loop_call_soon(&op->call);
-	} else if (op->key == NULL) {
-		op->stage = OP_CRAWL;
-		loop_call_soon(&op->call);
+	} else if (op->hints.n > 0) {
+		op->stage = OP_HINTS;
+		pool_submit(w->env->pool, &op->job, hints_work, hinted_cb, op);
 	} else {
-		if (w->watch != NULL)
-			(void)watch_drain(w->watch);
-		op->noticed = false;
-		op->stage = OP_LOOK;
-		pool_submit(w->env->pool, &op->job, look_work, looked_cb, op);
+		op_look(op);
 	}
 }
 

@@ -5,6 +5,7 @@
  *   begin:  the intent is on disk (fdatasync) before anything is forwarded; 507/503 if that is not possible
  *   finish: the upstream has answered (or not). With a key: look at the disk, confirm the mark. Without: the watcher barrier:
  *           drain the kernel's event queue, fsync each finished file and its folder, mark each key in the journal.
+ *           Keys that the answer named (hint.h) are looked at, synced and marked likewise, whatever the watcher saw.
  *           Then, with mirror.policy = sync, wait until R2 has them or mirror.deadline has passed or a first try has failed;
  *           then done: the answer may go. The marks that are left are mirrored behind it, until they are gone.
  *
@@ -19,6 +20,7 @@
 
 #include "base/conf.h"
 #include "coord/dirty.h"
+#include "proxy/hint.h"
 #include "sync/reconcile.h"
 
 struct writer;
@@ -49,6 +51,8 @@ enum err writer_ready(struct writer *w);
 typedef void writer_begun(void *arg, enum err e);
 /* key NULL: the app chooses the keys. The op is valid at once; finish it exactly once, also after an error. */
 struct writer_op *writer_begin(struct writer *w, const char *key, size_t klen, enum mark_op op, writer_begun *done, void *arg);
+/* The upstream's answer names keys: finish looks at them, and marks them with the write. Before finish; takes the hints over. */
+void writer_hinted(struct writer_op *op, struct hints *hs);
 enum writer_outcome {
 	WRITER_ANSWERED,	/* the upstream answered, with whatever status: look at what is there */
 	WRITER_UNKNOWN,		/* timeout, cut, crash: something may have happened, or may still happen */

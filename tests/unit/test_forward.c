@@ -169,7 +169,7 @@ static void
 test_responses(void **state)
 {
 	static const char in[] = "HTTP/1.1 200 Fine\r\nServer: g\r\nConnection: X-Hop, close\r\nX-Hop: 1\r\nSet-Cookie: a\r\nset-cookie: b\r\n"
-				 "X-Accel-Redirect: /p\r\nX-Sendfile: /q\r\nX-Shim-A: 1\r\nContent-Length: 3\r\nContent-Type: t\r\n\r\n";
+				 "X-Accel-Redirect: /p\r\nX-Sendfile: /q\r\nX-Shim-A: 1\r\nX-Media-Stored: a\r\nx-media-deleted: b\r\nContent-Length: 3\r\nContent-Type: t\r\n\r\n";
 	static const char strict[] = "HTTP/1.1 200 Fine\r\nServer: g\r\nSet-Cookie: a\r\nset-cookie: b\r\nContent-Type: t\r\n";
 	static const char trusting[] = "HTTP/1.1 200 Fine\r\nServer: g\r\nSet-Cookie: a\r\nset-cookie: b\r\nX-Accel-Redirect: /p\r\n"
 				       "X-Sendfile: /q\r\nContent-Type: t\r\n";

@@ -521,6 +521,98 @@ test_barrier_sees_what_the_app_stored(void **st)
 }
 
 static void
+hint(struct writer_op *o, const char *key, enum mark_op op)
+{
+	struct hints hs = { .v = mem_zalloc(sizeof *hs.v), .n = 1 };
+
+	hs.v[0] = (struct hint){ .key = mem_strdup(key), .klen = strlen(key), .op = op };
+	writer_hinted(o, &hs);
+	assert_null(hs.v);
+}
+
+/* A file that stays open, as on a file system that tells nothing: the watcher hears of its end only, and there is none. */
+static int
+store_unseen(const char *path, const char *body)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, body, strlen(body)), strlen(body));
+	return fd;
+}
+
+static void
+test_hints_tell_what_the_watcher_cannot_see(void **st)
+{
+	struct writer_op *o = begin(NULL, MARK_PUT);
+	int fd = store_unseen("unseen.txt", "one"), fd2;
+
+	(void)st;
+	finish(o, WRITER_ANSWERED);
+	assert_int_equal(finished_e, ERR_OK);
+	assert_null(find(&fake, "unseen.txt", false));
+
+	o = begin(NULL, MARK_PUT);
+	hint(o, "unseen.txt", MARK_PUT);
+	finish(o, WRITER_ANSWERED);
+	assert_int_equal(finished_e, ERR_OK);
+	assert_true(mirrored && r2_has("unseen.txt", "one"));
+
+	/* With a key of its own, too, and when the same file is written again. */
+	o = begin("own.txt", MARK_PUT);
+	store_file("own.txt", "own");
+	assert_int_equal(pwrite(fd, "two", 3, 0), 3);
+	hint(o, "unseen.txt", MARK_PUT);
+	finish(o, WRITER_ANSWERED);
+	assert_true(mirrored && r2_has("unseen.txt", "two") && r2_has("own.txt", "own"));
+
+	/* Without a copy to R2 in time it is a durable mark all the same. */
+	fake.down = ERR_UNAVAIL;
+	o = begin(NULL, MARK_PUT);
+	fd2 = store_unseen("later.txt", "late");
+	hint(o, "later.txt", MARK_PUT);
+	finish(o, WRITER_ANSWERED);
+	assert_int_equal(finished_e, ERR_OK);
+	assert_false(mirrored);
+	assert_true(journal_has("later.txt"));
+	fake.down = ERR_OK;
+	assert_true(wait_for(drained));
+	assert_true(r2_has("later.txt", "late"));
+	close(fd);
+	close(fd2);
+}
+
+static void
+test_hints_are_no_evidence(void **st)
+{
+	struct writer_op *o;
+
+	(void)st;
+	put("here.txt", "here");
+	find(&fake, "only-there.txt", true)->body = mem_strdup("x");
+	/* "Stored", and not on the disk: nothing was deleted. */
+	o = begin(NULL, MARK_PUT);
+	hint(o, "only-there.txt", MARK_PUT);
+	finish(o, WRITER_ANSWERED);
+	assert_int_equal(finished_e, ERR_OK);
+	assert_true(wait_for(drained));
+	assert_int_equal(fake.deletes, 0);
+	/* "Deleted", and still there. */
+	o = begin(NULL, MARK_PUT);
+	hint(o, "here.txt", MARK_DELETE);
+	finish(o, WRITER_ANSWERED);
+	assert_true(wait_for(drained));
+	assert_true(fake.deletes == 0 && r2_has("here.txt", "here"));
+	/* Deleted, and gone. */
+	o = begin(NULL, MARK_PUT);
+	hint(o, "only-there.txt", MARK_DELETE);
+	finish(o, WRITER_ANSWERED);
+	assert_int_equal(finished_e, ERR_OK);
+	assert_null(find(&fake, "only-there.txt", false));
+	assert_true(wait_for(drained));
+}
+
+static void
 test_deletes(void **st)
 {
 	struct writer_op *o;
@@ -796,6 +888,8 @@ main(void)
 		T(test_sync_waits_for_r2),
 		T(test_async_waits_for_the_mark_only),
 		T(test_barrier_sees_what_the_app_stored),
+		T(test_hints_tell_what_the_watcher_cannot_see),
+		T(test_hints_are_no_evidence),
 		T(test_deletes),
 		T(test_a_delete_that_deleted_nothing),
 		T(test_r2_down_degrades_and_heals),
