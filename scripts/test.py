@@ -165,10 +165,11 @@ class Suite:
 
 # The table
 
-GCC, ASAN, CLANG = BUILD / "test", BUILD / "asan", BUILD / "clang"
-SANITIZERS = {"ASAN_OPTIONS": "detect_leaks=1:halt_on_error=1", "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1"}
+GCC, ASAN, TSAN, CLANG = BUILD / "test", BUILD / "asan", BUILD / "tsan", BUILD / "clang"
+SANITIZERS = {"ASAN_OPTIONS": "detect_leaks=1:halt_on_error=1", "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+              "TSAN_OPTIONS": f"halt_on_error=1:second_deadlock_stack=1:suppressions={TOP / 'tests/tsan.supp'}"}
 # Of the system tests these are left out under the sanitizers: they test no code of ours, or compare the sandbox with miniflare.
-NOT_ASAN = {"test_history", "test_site"}
+NOT_SANITIZED = {"test_history", "test_site"}
 # Seconds that a file takes, to begin with the long ones; a file that is not here is thought to be short.
 LONG = {"test_phases": 75, "test_degraded": 65, "test_writes": 60, "test_backfill": 60, "test_kill": 60, "test_start": 40,
         "test_sandbox_clients": 30, "test_http": 25, "test_sandbox_wire": 20, "test_census": 20}
@@ -201,11 +202,15 @@ def table():
     return [
         build("gcc", GCC, [], "gcc, warnings are errors"),
         build("asan", ASAN, ["--enable-asan", "--enable-ubsan"], "gcc with ASan and UBSan", CFLAGS="-O1 -g"),
+        build("tsan", TSAN, ["--enable-tsan"], "gcc with ThreadSanitizer", CFLAGS="-O1 -g"),
         Suite("distcheck", ["make", "-C", GCC, "-s", "distcheck"], needs=["gcc"], limit=900, what="make distcheck"),
         *system("system", GCC, "gcc"),
-        *system("system-asan", ASAN, "asan", NOT_ASAN),
+        *system("system-asan", ASAN, "asan", NOT_SANITIZED),
+        *system("system-tsan", TSAN, "tsan", NOT_SANITIZED),
         check("check", GCC, "gcc", "make check: unit tests, fuzz corpus, include check, scenarios"),
         check("check-asan", ASAN, "asan", "the same under ASan and UBSan", **SANITIZERS),
+        check("check-tsan", TSAN, "tsan", "the same under ThreadSanitizer", **SANITIZERS),
+        Suite("valgrind", ["scripts/valgrind", GCC], by_last_line, ["gcc"], what="scripts/valgrind: unit tests under memcheck"),
         Suite("lint", ["scripts/lint", "-j", "1", GCC], by_last_line, ["gcc"], what="scripts/lint"),
         build("clang", CLANG, [], "clang, warnings are errors", CC="clang"),
     ]

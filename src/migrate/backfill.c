@@ -371,10 +371,11 @@ merge_one(struct backfill *b)
 		b->object++;
 }
 
+/* While the walk is at work its chunk is the pool's, however much of it is there already. */
 static bool
 need_files(const struct backfill *b)
 {
-	return b->file == b->nfiles && !b->walk_end;
+	return b->walking || (b->file == b->nfiles && !b->walk_end);
 }
 
 static bool

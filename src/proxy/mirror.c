@@ -47,7 +47,7 @@ struct item {
 	uint64_t last_seq, sync_seq;	/* the last notice; the one that the look at the disk covers */
 	enum mark_stage mark_stage;
 	enum copy_stage copy_stage;
-	enum mark_op op;
+	enum mark_op op;		/* what the last look found; the pool's until that has ended */
 	bool again;			/* confirmed while the pool looked: its look may be older than that write */
 	unsigned attempts;
 	uint64_t since_ms;
@@ -509,11 +509,10 @@ item_get(struct mirror *m, const char *key, size_t klen)
 }
 
 void
-mirror_noticed(struct mirror *m, const char *key, size_t klen, enum mark_op op, uint64_t seq)
+mirror_noticed(struct mirror *m, const char *key, size_t klen, uint64_t seq)
 {
 	struct item *it = item_get(m, key, klen);
 
-	it->op = it->mark_stage == MARK_STAGE_SYNC ? it->op : op;
 	it->last_seq = seq;
 	if (it->mark_stage == MARK_STAGE_RETRY) {
 		loop_timer_cancel(&it->mark_timer);

@@ -36,8 +36,8 @@ void mirror_set_env(struct mirror *m, const struct reconcile_env *env);
 /* After dirty_close: marks on their way do not come back. */
 void mirror_free(struct mirror **m);
 
-/* Noticed by the watcher: sync it, mark it, mirror it. */
-void mirror_noticed(struct mirror *m, const char *key, size_t klen, enum mark_op op, uint64_t seq);
+/* Noticed by the watcher: look whether it is there, sync it, mark it, mirror it. */
+void mirror_noticed(struct mirror *m, const char *key, size_t klen, uint64_t seq);
 /* It is marked already (confirmed, or replayed from the journal): mirror it. */
 void mirror_owed(struct mirror *m, const char *key, size_t klen);
 /* Somebody else cleared it. */

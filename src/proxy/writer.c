@@ -168,8 +168,9 @@ changed_cb(void *arg, const char *key, size_t klen, enum mark_op op, uint64_t se
 	struct writer *w = arg;
 	struct list *p, *n;
 
+	(void)op;	/* a hint: the look at the disk says what has happened */
 	if (map_get(w->keyed, key, klen) == NULL) {
-		mirror_noticed(w->mirror, key, klen, op, seq);
+		mirror_noticed(w->mirror, key, klen, seq);
 		return;
 	}
 	/* A request that writes this key through us is open: its finish looks at the disk after this event. */
@@ -299,7 +300,7 @@ keyed_end(struct writer_op *op)
 
 	keyed_count(w, op->key, op->klen, -1);
 	if (op->noticed && w->watch != NULL)
-		mirror_noticed(w->mirror, op->key, op->klen, MARK_PUT, watch_seq(w->watch));
+		mirror_noticed(w->mirror, op->key, op->klen, watch_seq(w->watch));
 	op->noticed = false;
 }
 

@@ -33,6 +33,7 @@ struct writer_file {
 	struct str waiting;		/* filled by the loop */
 	struct str writing;		/* the pool's */
 	enum err e;
+	enum err work_e;		/* the pool's; e follows when its job has ended */
 	bool created, commit;
 	void (*drained)(void *arg);
 	void *drained_arg;
@@ -66,24 +67,24 @@ file_work(void *arg)
 
 	switch (f->stage) {
 	case FILE_CREATE:
-		f->e = local_tmp_create(f->local, f->key, f->klen, &f->fd, &f->tmp_key);
+		f->work_e = local_tmp_create(f->local, f->key, f->klen, &f->fd, &f->tmp_key);
 		return;
 	case FILE_WRITE:
-		while (f->e == ERR_OK && off < f->writing.len) {
+		while (f->work_e == ERR_OK && off < f->writing.len) {
 			ssize_t n = write(f->fd, f->writing.p + off, f->writing.len - off);
 
 			if (n > 0)
 				off += (size_t)n;
 			else if (errno != EINTR)
-				f->e = err_from_errno(errno);
+				f->work_e = err_from_errno(errno);
 		}
 		return;
 	case FILE_COMMIT:
-		if (f->e == ERR_OK)
-			f->e = local_tmp_commit(f->local, f->fd, &f->tmp_key, f->key, f->klen, &f->created);
+		if (f->work_e == ERR_OK)
+			f->work_e = local_tmp_commit(f->local, f->fd, &f->tmp_key, f->key, f->klen, &f->created);
 		return;
 	case FILE_UNLINK:
-		f->e = local_unlink(f->local, f->key, f->klen);
+		f->work_e = local_unlink(f->local, f->key, f->klen);
 		return;
 	case FILE_IDLE:
 		return;
@@ -96,6 +97,7 @@ file_worked(void *arg)
 	struct writer_file *f = arg;
 	void (*drained)(void *arg) = f->drained;
 
+	f->e = f->work_e;
 	if (f->stage == FILE_COMMIT || f->stage == FILE_UNLINK) {
 		f->done(f->done_arg, f->e, f->created);
 		file_release(f);

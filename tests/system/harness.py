@@ -355,7 +355,8 @@ class Nginx(Proc):
 class Tool(Proc):
     """A process of the r2shim binary. Sanitizers stop it at the first finding."""
     env = {"ASAN_OPTIONS": "detect_leaks=1:halt_on_error=1:exitcode=99", "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
-           "LSAN_OPTIONS": "exitcode=99", "TSAN_OPTIONS": "halt_on_error=1:exitcode=99"}
+           "LSAN_OPTIONS": "exitcode=99",
+           "TSAN_OPTIONS": f"halt_on_error=1:exitcode=99:second_deadlock_stack=1:suppressions={TOP / 'tests/tsan.supp'}"}
 
     def __init__(self, folder):
         super().__init__(folder)

@@ -880,8 +880,11 @@ test_starved(void **state)
 {
 	struct rlimit old, low;
 	struct client k;
-	int fd = dup(0);
+	int fd;
 	(void)state;
+	if (getenv("R2SHIM_VALGRIND") != NULL)
+		skip();		/* valgrind itself closes what is accepted above the limit: that connection is lost */
+	fd = dup(0);
 	dial(&k);
 	getrlimit(RLIMIT_NOFILE, &old);
 	low = old;
