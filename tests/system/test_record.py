@@ -1,0 +1,188 @@
+"""The record's judge, with histories made by hand and by chance: it must catch each kind, and nothing that is allowed."""
+import random
+
+import pytest
+
+from record import ABSENT, Record, digest
+
+WRITES, READS = {"w": b"one", "x": b"two", "y": b"three", "d": ABSENT}, {"1": b"one", "2": b"two", "3": b"three", "-": ABSENT}
+
+
+def history(text, lag=0.0):
+    """"w 1-2; 1@a 3-4": a write of "one" from 1 to 2, a read through proxy a that saw it. "w 1-?": never answered."""
+    record = Record(lag)
+    for item in filter(None, (part.strip() for part in text.split(";"))):
+        what, span = item.split()
+        letter, _, proxy = what.partition("@")
+        start, _, end = span.partition("-")
+        if letter in WRITES:
+            record.clock = lambda t=float(start): t
+            op = record.write("k", WRITES[letter], proxy or None)
+            if end != "?":
+                record.clock = lambda t=float(end): t
+                record.acknowledged(op)
+        else:
+            record.clock = lambda t=float(end): t
+            record.read("k", float(start), READS[letter], proxy or None)
+    return record
+
+
+def kinds(record):
+    return sorted({violation.kind for violation in record.check()})
+
+
+@pytest.mark.parametrize("text", [
+    "- 1-2",
+    "w 1-2; 1 3-4; x 5-6; 2 7-8",
+    "w 1-4; - 2-3; 1 2-3",							# while it runs: before or after
+    "w 1-4; 1 1.5-2.5; 1 2-3",
+    "w 1-5; x 2-4; 1 6-7; 1 8-9", "w 1-5; x 2-4; 2 6-7; 2 8-9",		# two at once: either is the last
+    "w 1-5; x 2-4; 2 2.5-3; 1 3.1-3.5; 1 6-7",
+    "w 1-2; x 3-?; 1 4-5; 2 6-7; 2 8-9", "w 1-2; x 3-?; 1 4-5; 1 8-9",	# unknown: late, or never
+    "w 1-2; d 3-?; 1 4-5; - 6-7", "w 1-2; d 3-?; x 4-5; - 6-7", "w 1-2; d 3-?; x 4-5; 2 6-7",
+    "w 1-2; d 3-4; - 5-6; x 7-8; 2 9-10",
+    "w 1-2; x 3-?; y 4-5; 2 6-7", "w 1-2; x 3-?; y 4-5; 3 6-7; 2 8-9",		# it may come behind what came later
+    "w 1-10; x 1-10; y 1-10; 1 2-3; 2 4-5; 3 6-7; 3 11-12",
+])
+def test_allowed(text):
+    assert history(text).check() == []
+
+
+@pytest.mark.parametrize("text, kind", [
+    ("w 1-2; x 3-4; 1 5-6", "stale"),
+    ("w 1-2; - 3-4", "lost"),
+    ("w 1-2; d 3-4; 1 5-6", "resurrected"),
+    ("1 1-2", "foreign"), ("w 5-6; 1 1-2", "foreign"),			# seen before it was sent
+    ("w 1-2; d 3-4; x 5-6; - 7-8", "lost"),
+    ("w 1-5; x 2-4; 1 6-7; 2 8-9; 1 10-11", "disorder"),			# to and fro: no order
+    ("w 1-5; x 2-4; 1 6-7; 2 8-9", "disorder"),
+    ("w 1-2; x 3-?; 2 4-5; 1 6-7", "disorder"),				# unknown, but once seen it has happened
+    ("w 1-2; d 3-?; - 4-5; 1 6-7", "disorder"),
+    ("w 1-2; x 3-?; y 4-5; 2 6-7; 3 8-9", "disorder"),
+    ("w 1-10; x 1-10; y 1-10; 1 2-3; 2 4-5; 1 6-7", "disorder"),
+])
+def test_caught(text, kind):
+    assert kinds(history(text)) == [kind]
+
+
+def test_another_proxy_may_lag_but_not_longer():
+    text = "w@a 1-2; x@a 3-4; 1@b 4.1-4.2"
+    assert history(text, 0.5).check() == []
+    assert kinds(history(text, 0.05)) == ["stale"]
+    assert kinds(history("w@a 1-2; x@a 3-4; 1@a 4.1-4.2", 0.5)) == ["stale"], "its own proxy may not"
+    assert kinds(history("w@a 1-2; x@b 3-4; 1@b 4.1-4.2", 0.5)) == ["stale"]
+
+
+def test_the_end():
+    for found, want in (({"k": b"two"}, []), ({"k": b"one"}, ["lost"]), ({}, ["lost"])):
+        record = history("w 1-2; x 3-4")
+        record.clock = lambda: 9.0
+        record.final("disk", found)
+        assert kinds(record) == want
+    record = history("w 1-2; d 3-4")
+    record.clock = lambda: 9.0
+    record.final("r2", {"k": b"one", "stranger": b"!"})
+    assert kinds(record) == ["foreign", "resurrected"]
+    record = history("w 1-2; x 3-?")
+    record.clock = lambda: 9.0
+    record.final("disk", {"k": b"two"})
+    record.final("r2", {"k": b"one"})
+    assert kinds(record) == ["diverged"], "either way, but the same on both sides"
+
+
+def test_two_at_once_end_alike_on_both_sides():
+    for disk, r2, want in ((b"one", b"one", []), (b"two", b"two", []), (b"one", b"two", ["diverged"])):
+        record = history("w 1-5; x 2-4")
+        record.clock = lambda: 9.0
+        record.final("disk", {"k": disk})
+        record.final("r2", {"k": r2})
+        assert kinds(record) == want, (disk, r2)
+
+
+def test_a_new_file_may_be_seen_unfinished_until_it_is_answered():
+    def look(start, end, body, in_place):
+        record = Record()
+        record.clock = lambda: 1.0
+        op = record.write("k", b"abcdef", in_place=in_place)
+        record.clock = lambda: 4.0
+        record.acknowledged(op)
+        record.clock = lambda: end
+        record.read("k", start, body)
+        return kinds(record)
+    assert look(2, 3, b"abc", True) == look(2, 3, b"", True) == look(5, 6, b"abcdef", True) == []
+    record = Record()
+    record.write("k", b"abcdef", in_place=True)
+    record.final("disk", {"k": b"abc"})
+    record.final("r2", {"k": b"abc"})
+    assert kinds(record) == [], "the application died while it wrote"
+    record.final("proxy", {"k": b"abcd"})
+    assert kinds(record) == ["diverged"]
+    assert look(2, 3, b"abc", False) == look(5, 6, b"abc", True) == look(2, 3, b"abd", True) == ["foreign"]
+
+
+def test_what_did_not_converge_is_a_violation():
+    record = history("w 1-2")
+    record.diverged("2 marks after 60 s")
+    assert kinds(record) == ["diverged"]
+
+
+def test_refused_and_counts():
+    record = history("w 1-2; x 3-?; 1 5-6")
+    record.refused(record.write("k", b"no"))
+    record.exists("old", b"old")
+    assert record.counts() == {"keys": 2, "acknowledged": 1, "unknown": 1, "reads": 1}
+
+
+def by_chance(rng, lie):
+    """A true register with clients that overlap; each write has its own bytes. Some answers never come. lie: one read shows what was
+    replaced, by a write that began after it was acknowledged and was itself acknowledged before the read."""
+    record, now, value, running, replaced, lied = Record(), 0.0, ABSENT, [], {}, False
+    record.clock = lambda: now
+    for number in range(60):
+        now += 1
+        if len(running) < 4 and rng.random() < 0.6:
+            if rng.random() < 0.5:
+                body = ABSENT if rng.random() < 0.25 else b"%d" % number
+                running.append({"op": record.write("k", body), "body": body, "done": False})
+            else:
+                running.append({"op": None, "start": now})
+            continue
+        if not running:
+            continue
+        entry = rng.choice(running)
+        if entry["op"] is None:
+            shown = value
+            old = [body for body, (_, by) in replaced.items() if by.end is not None and by.end < entry["start"]]
+            if lie and not lied and old:
+                shown, lied = old[-1], True
+            record.read("k", entry["start"], shown)
+            running.remove(entry)
+        elif not entry["done"]:
+            if rng.random() < 0.85:		# it happens now
+                last = next((op for op in record.ops["k"] if op.kind == "write" and op.value == digest(value)), None) if value else None
+                if last is not None and last.end is not None and last.end < entry["op"].start:
+                    replaced[value] = (last, entry["op"])
+                value, entry["done"] = entry["body"], True
+            else:
+                running.remove(entry)		# ... or never, and nobody is told
+        else:
+            running.remove(entry)
+            if rng.random() < 0.8:
+                record.acknowledged(entry["op"])
+    record.final("disk", {} if value is ABSENT else {"k": value})
+    return record, lied
+
+
+def test_truth_by_chance_is_never_taken_for_a_lie():
+    for seed in range(400):
+        record, _ = by_chance(random.Random(seed), False)
+        assert record.check() == [], seed
+
+
+def test_lies_by_chance_are_caught():
+    told = 0
+    for seed in range(400):
+        record, lied = by_chance(random.Random(seed), True)
+        told += lied
+        assert not lied or record.check(), seed
+    assert told > 50, told
