@@ -165,27 +165,28 @@ class Suite:
 
 # The table
 
-GCC, ASAN, TSAN, CLANG = BUILD / "test", BUILD / "asan", BUILD / "tsan", BUILD / "clang"
+GCC, ASAN, TSAN, CLANG, FAULTS = (BUILD / name for name in ("test", "asan", "tsan", "clang", "faults"))
 SANITIZERS = {"ASAN_OPTIONS": "detect_leaks=1:halt_on_error=1", "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
               "TSAN_OPTIONS": f"halt_on_error=1:second_deadlock_stack=1:suppressions={TOP / 'tests/tsan.supp'}"}
 # Of the system tests these are left out under the sanitizers: they test no code of ours, or compare the sandbox with miniflare.
-NOT_SANITIZED = {"test_history", "test_site"}
+NOT_SANITIZED = {"test_history", "test_record", "test_site"}
 # Seconds that a file takes, to begin with the long ones; a file that is not here is thought to be short.
 LONG = {"test_phases": 75, "test_degraded": 65, "test_writes": 60, "test_backfill": 60, "test_kill": 60, "test_start": 40,
         "test_sandbox_clients": 30, "test_http": 25, "test_sandbox_wire": 20, "test_census": 20}
 
 
 def build(name, folder, options, what, **env):
-    return Suite(name, ["scripts/build", folder, "--enable-werror", *options], env={"MAKE_TARGETS": "all check-programs", **env}, what=what)
+    env = {"MAKE_TARGETS": "all check-programs", **env}
+    return Suite(name, ["scripts/build", folder, "--enable-werror", *options], env=env, what=what)
 
 
 def check(name, folder, needs, what, **env):
     return Suite(name, ["make", "-C", folder, "-s", "check"], by_automake, [needs], folder=folder, env=env, what=what)
 
 
-def system(name, folder, needs, leave_out=(), **env):
+def system(name, folder, needs, leave_out=(), where="tests/system", **env):
     """A suite for each file, so that they run side by side, and a crash costs one file."""
-    found = sorted((TOP / "tests/system").glob("test_*.py"), key=lambda path: (-LONG.get(path.stem, 0), path.stem))
+    found = sorted((TOP / where).glob("test_*.py"), key=lambda path: (-LONG.get(path.stem, 0), path.stem))
     rows = []
     for path in found:
         if path.stem in leave_out:
@@ -203,6 +204,8 @@ def table():
         build("gcc", GCC, [], "gcc, warnings are errors"),
         build("asan", ASAN, ["--enable-asan", "--enable-ubsan"], "gcc with ASan and UBSan", CFLAGS="-O1 -g"),
         build("tsan", TSAN, ["--enable-tsan"], "gcc with ThreadSanitizer", CFLAGS="-O1 -g"),
+        build("faults", FAULTS, ["--enable-faults"], "gcc, with points at which tests make it fail", MAKE_TARGETS="r2shim"),
+        *system("torture", FAULTS, "faults", where="tests/system/torture"),
         Suite("distcheck", ["make", "-C", GCC, "-s", "distcheck"], needs=["gcc"], limit=900, what="make distcheck"),
         *system("system", GCC, "gcc"),
         *system("system-asan", ASAN, "asan", NOT_SANITIZED),

@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metrics.h"
+#include "base/trip.h"
 
 /*
  * The file: the magic, then records. A record: u32 length of its body, u32 CRC-32C of that length and the body, the body: u8 kind,
@@ -181,20 +182,21 @@ thread_append(struct journal *j, const struct group *g)
 
 	if (j->broken)
 		return ERR_IO;
-	if (!write_all(j->fd, g->buf.p, g->buf.len, j->good)) {
+	if (TRIP("journal", "write") || !write_all(j->fd, g->buf.p, g->buf.len, j->good)) {
 		e = disk_error(errno);
 		/* A part may stand there: the next group is written over it, never behind it. */
 		if (ftruncate(j->fd, (off_t)j->good) != 0)
 			j->broken = true;
 		return e;
 	}
-	if (g->sync && fdatasync(j->fd) != 0) {
+	if (g->sync && (TRIP("journal", "sync") || fdatasync(j->fd) != 0)) {
 		e = disk_error(errno);
 		/* The kernel has given up on these pages and calls them clean: a second sync would say well where nothing is. */
 		j->broken = true;
 		return e;
 	}
 	j->good += g->buf.len;
+	TRIP_STEP("journal", "written");
 	return ERR_OK;
 }
 
@@ -206,8 +208,8 @@ thread_compact(struct journal *j, const struct group *g)
 
 	if (fd < 0)
 		return disk_error(errno);
-	if (write_all(fd, magic, sizeof magic, 0) && write_all(fd, g->buf.p, g->buf.len, sizeof magic) && fdatasync(fd) == 0 &&
-	    renameat(j->dirfd, NAME_NEW, j->dirfd, NAME) == 0) {
+	if (!TRIP("journal", "rename") && write_all(fd, magic, sizeof magic, 0) && write_all(fd, g->buf.p, g->buf.len, sizeof magic) &&
+	    fdatasync(fd) == 0 && renameat(j->dirfd, NAME_NEW, j->dirfd, NAME) == 0) {
 		e = fsync(j->dirfd) == 0 ? ERR_OK : disk_error(errno);
 		close(j->fd);
 		j->fd = fd;

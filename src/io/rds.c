@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "base/trip.h"
 #include "io/addr.h"
 
 enum {
@@ -424,6 +425,7 @@ take_reply(struct rds *r, redisReply *reply)
 	struct rds_call *c = LIST_FIRST(&r->sent, struct rds_call, node);
 	rds_cb *cb = c->cb;
 	void *cb_arg = c->arg;
+	enum err e;
 
 	list_del(&c->node);
 	if (cb != NULL && c->script != NULL && !c->unknown && reply->type == REDIS_REPLY_ERROR &&
@@ -432,8 +434,11 @@ take_reply(struct rds *r, redisReply *reply)
 		send_eval(r, c);
 		return;
 	}
+	e = c->script != NULL ? TRIP_ERR("redis", c->script->name, "answer") : ERR_OK;
 	call_free(c);
-	if (cb != NULL)
+	if (cb != NULL && e != ERR_OK)
+		cb(cb_arg, e, NULL);
+	else if (cb != NULL)
 		cb(cb_arg, reply_err(reply), reply);
 }
 
@@ -606,12 +611,14 @@ rds_eval(struct rds *r, struct rds_script *s, rds_cb *cb, void *arg, const struc
 {
 	struct rds_call *c = call_new(r, 0, cb, arg);
 	struct str n = STR_INIT;
+	enum err e;
 
 	ASSERT(cb != NULL);
 	script_digest(s);
 	c->script = s;
-	if (r->state != RDS_UP) {
-		fail_later(r, c, ERR_CONNECT);
+	e = r->state == RDS_UP ? TRIP_ERR("redis", s->name, "send") : ERR_CONNECT;
+	if (e != ERR_OK) {
+		fail_later(r, c, e);
 		return c;
 	}
 	c->argc = 3 + nkeys + nargs;

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metrics.h"
+#include "base/trip.h"
 #include "coord/keys.h"
 #include "proxy/request.h"
 #include "proxy/server.h"
@@ -367,6 +368,8 @@ step_read(struct request *r)
 
 	if (phase_row(r->snap->phase)->read != PHASE_FROM_LOCAL) {
 		dirty = dirty_get(d, r->route.key, r->route.klen, &mark);
+		if (TRIP_MUTANT("ignore-tombstone") && dirty && mark.op == MARK_DELETE)
+			dirty = false;
 		uncertain = writer_uncertain(r->sv->writer);
 	}
 	route_read_plan(&r->read.plan, r->snap->conf, r->snap->phase, r->route.key, r->route.klen, dirty ? &mark : NULL, uncertain);

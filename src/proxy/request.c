@@ -9,8 +9,10 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metrics.h"
+#include "base/trip.h"
 #include "proxy/accesslog.h"
 #include "proxy/forward.h"
+#include "proxy/mutant.h"
 #include "proxy/server.h"
 
 static enum request_step (*const step_table[])(struct request *r) = {
@@ -45,6 +47,7 @@ void
 request_go(struct request *r, enum request_step next)
 {
 	while (next != STEP_WAIT) {
+		TRIP_STEP("step", request_step_name(next));
 		r->step = next;
 		next = step_table[next](r);
 	}
@@ -175,6 +178,23 @@ refuse_write(struct request *r, enum err e)
 	return request_answer(r, e == ERR_NOSPACE ? 507 : 503, "Retry-After: 5\r\n", "no write can be taken safely now; nothing was forwarded");
 }
 
+static enum request_step
+carry_out(const struct request *r)
+{
+	switch (r->route.what) {
+	case ROUTE_STORE:
+		return STEP_STORE;
+	case ROUTE_REMOVE:
+		return STEP_REMOVE;
+	case ROUTE_WRITE:
+	case ROUTE_PASS:
+	case ROUTE_READ:
+	case ROUTE_REFUSE:
+		break;
+	}
+	return STEP_FORWARD;
+}
+
 static void
 on_begun(void *arg, enum err e)
 {
@@ -190,20 +210,7 @@ on_begun(void *arg, enum err e)
 		request_go(r, refuse_write(r, e));
 		return;
 	}
-	switch (r->route.what) {
-	case ROUTE_STORE:
-		request_go(r, STEP_STORE);
-		return;
-	case ROUTE_REMOVE:
-		request_go(r, STEP_REMOVE);
-		return;
-	case ROUTE_WRITE:
-	case ROUTE_PASS:
-	case ROUTE_READ:
-	case ROUTE_REFUSE:
-		request_go(r, STEP_FORWARD);
-		return;
-	}
+	request_go(r, carry_out(r));
 }
 
 enum request_step
@@ -214,6 +221,8 @@ step_intent(struct request *r)
 
 	if (e != ERR_OK)
 		return refuse_write(r, e);
+	if (TRIP_MUTANT("late-intent"))
+		return carry_out(r);
 	r->write.busy = true;
 	r->write.op = writer_begin(r->sv->writer, r->route.key, r->route.klen, op, on_begun, r);
 	return STEP_WAIT;
@@ -237,6 +246,8 @@ on_finished(void *arg, enum err e, bool mirrored)
 enum request_step
 step_mark(struct request *r)
 {
+	if (TRIP_MUTANT("late-intent"))
+		return request_answer(r, r->write.status, NULL, NULL);
 	r->write.finishing = r->write.op;
 	writer_finish(r->sv->writer, &r->write.op, WRITER_ANSWERED, on_finished, r);
 	r->write.op = NULL;
@@ -402,6 +413,7 @@ step_done(struct request *r)
 		return STEP_WAIT;
 	}
 	give_up(r);
+	MUTANT_LATE_INTENT(r);
 	route_fini(&r->route);
 	str_fini(&r->line);
 	str_fini(&r->referer);

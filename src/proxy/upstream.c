@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metrics.h"
+#include "base/trip.h"
 #include "io/addr.h"
 
 enum {
@@ -293,8 +294,10 @@ connect_new(struct upstream_req *r)
 	struct upstream *u = r->u;
 	struct uconn *c;
 	int fd;
-	enum err e = addr_connect(&u->addr, &fd, &r->why);
+	enum err e = TRIP_ERR("upstream", "connect", "");
 
+	if (e == ERR_OK)
+		e = addr_connect(&u->addr, &fd, &r->why);
 	if (e != ERR_OK)
 		return e;
 	c = mem_zalloc(sizeof *c);
@@ -614,7 +617,7 @@ on_readable(struct uconn *c)
 			return;
 	}
 	for (i = 0; i < READS_A_TURN; i++) {
-		ssize_t n = recv(c->fd.fd, u->buf, sizeof u->buf, 0);
+		ssize_t n = TRIP("upstream", "read") ? -1 : recv(c->fd.fd, u->buf, sizeof u->buf, 0);
 
 		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
 			return;

@@ -19,6 +19,7 @@
 #include "base/mem.h"
 #include "base/metrics.h"
 #include "base/str.h"
+#include "base/trip.h"
 
 /* A crawl's slice: so many directory entries, then other events get their turn. */
 #define SLICE_ENTRIES 2000
@@ -411,6 +412,10 @@ watch_drain(struct watch *w)
 			continue;
 		if (n <= 0)
 			break;
+		if (TRIP("watch", "lose")) {	/* as the kernel does */
+			w->overflowed = true;
+			continue;
+		}
 		while (p < buf + n) {
 			const struct inotify_event *e = (const void *)p;
 

@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "base/trip.h"
 #include "proxy/writer.h"
 #include "proxy/writer_disk.h"
 
@@ -71,7 +72,7 @@ file_work(void *arg)
 		return;
 	case FILE_WRITE:
 		while (f->work_e == ERR_OK && off < f->writing.len) {
-			ssize_t n = write(f->fd, f->writing.p + off, f->writing.len - off);
+			ssize_t n = TRIP("disk", "write") ? -1 : write(f->fd, f->writing.p + off, f->writing.len - off);
 
 			if (n > 0)
 				off += (size_t)n;

@@ -14,6 +14,7 @@
 #include "base/digest.h"
 #include "base/keypath.h"
 #include "base/mem.h"
+#include "base/trip.h"
 #include "base/utf8.h"
 #include "store/mime.h"
 #include "store/store.h"
@@ -300,7 +301,7 @@ local_open_key(struct local *l, const char *key, size_t klen, int *fd, struct lo
 	if ((e = local_split_key(&s, key, klen)) != ERR_OK)
 		return e == ERR_TOOBIG ? ERR_NOTFOUND : e;
 	/* a FIFO does not block (O_NONBLOCK), a terminal does not become ours */
-	*fd = local_open_beneath(l->fd, s.path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
+	*fd = TRIP("disk", "open") ? -1 : local_open_beneath(l->fd, s.path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
 	if (*fd < 0) {
 		if (errno == ENOENT || errno == ENOTDIR) {
 			e = local_prove_absence(l, &s);
@@ -335,7 +336,7 @@ local_look(struct local *l, const char *key, size_t klen, struct local_stat *st)
 	if ((e = local_split_key(&s, key, klen)) != ERR_OK)
 		return e;
 	/* O_PATH: a symlink or a FIFO in the last place is looked at, not followed or opened */
-	if ((fd = local_open_beneath(l->fd, s.path, O_PATH, 0)) < 0) {
+	if ((fd = TRIP("disk", "stat") ? -1 : local_open_beneath(l->fd, s.path, O_PATH, 0)) < 0) {
 		if (errno == ELOOP || errno == EXDEV)
 			return ERR_UNSUPPORTED;
 		if (errno != ENOENT && errno != ENOTDIR)
@@ -382,7 +383,7 @@ local_digest(int fd, uint64_t size, uint8_t md5[16], uint8_t sha256[32], const b
 	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
 	/* one read beyond the size: a file that has grown is another file */
 	while (e == ERR_OK) {
-		ssize_t n = pread(fd, buf, READ_CHUNK, (off_t)off);
+		ssize_t n = TRIP("disk", "read") ? -1 : pread(fd, buf, READ_CHUNK, (off_t)off);
 
 		if (n < 0 && errno == EINTR)
 			continue;

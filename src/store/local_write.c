@@ -9,6 +9,7 @@
 #include "base/digest.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "base/trip.h"
 #include "store/local_int.h"
 
 /* ---- making it last ---- */
@@ -16,6 +17,8 @@
 static enum err
 fsync_err(int fd)
 {
+	if (TRIP("disk", "fsync"))
+		return err_from_errno(errno);
 	/* file systems that cannot sync a folder say EINVAL: nothing more to be had there */
 	return fsync(fd) == 0 || errno == EINVAL || errno == EROFS ? ERR_OK : err_from_errno(errno);
 }
@@ -126,7 +129,7 @@ local_tmp_create(struct local *l, const char *key, size_t klen, int *fd, char **
 	digest_random(random, sizeof(random));
 	str_addz(&name, LOCAL_TMP_PREFIX);
 	str_add_hex(&name, random, sizeof(random));
-	if ((*fd = local_open_beneath(dir, str_z(&name), O_RDWR | O_CREAT | O_EXCL, 0666)) < 0)
+	if (TRIP("disk", "create") || (*fd = local_open_beneath(dir, str_z(&name), O_RDWR | O_CREAT | O_EXCL, 0666)) < 0)
 		e = err_from_errno(errno);
 	else
 		*tmp_key = mem_printf("%.*s%s%s", (int)s.dirlen, s.path, s.dirlen > 0 ? "/" : "", str_z(&name));
@@ -141,6 +144,8 @@ rename_into_place(int dir, const char *from, const char *to, bool *created)
 	struct stat st;
 
 	*created = true;
+	if (TRIP("disk", "rename"))
+		return err_from_errno(errno);
 	if (renameat2(dir, from, dir, to, RENAME_NOREPLACE) == 0)
 		return ERR_OK;
 	if (errno == EINVAL || errno == ENOSYS) /* a file system without the flag */
@@ -165,7 +170,7 @@ local_tmp_commit(struct local *l, int fd, char **tmp_key, const char *key, size_
 	*created = false;
 	if (e == ERR_OK && (dir = local_open_parent(l, &s)) < 0)
 		e = err_from_errno(errno);
-	if (e == ERR_OK && fsync(fd) < 0)
+	if (e == ERR_OK && (TRIP("disk", "fsync") || fsync(fd) < 0))
 		e = err_from_errno(errno);
 	if (e == ERR_OK)
 		e = rename_into_place(dir, slash != NULL ? slash + 1 : *tmp_key, s.base, created);
@@ -215,7 +220,7 @@ local_unlink(struct local *l, const char *key, size_t klen)
 		e = errno == ENOENT ? local_prove_absence(l, &s) : err_from_errno(errno);
 	else if (!S_ISREG(st.st_mode))
 		e = ERR_NOTFOUND;
-	else if (unlinkat(dir, s.base, 0) < 0)
+	else if (TRIP("disk", "unlink") || unlinkat(dir, s.base, 0) < 0)
 		e = errno == ENOENT ? ERR_NOTFOUND : err_from_errno(errno);
 	else
 		e = fsync_err(dir);

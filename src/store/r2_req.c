@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metrics.h"
+#include "base/trip.h"
 #include "base/utf8.h"
 #include "store/s3xml.h"
 #include "store/sigv4.h"
@@ -249,6 +250,8 @@ on_done(void *arg, enum err e, int status)
 	struct r2_req *q = arg;
 
 	metrics_observe(METRIC_R2_SECONDS, q->label, clock_mono_ns() / 1000 - q->begun_us);
+	if (e == ERR_OK)
+		e = TRIP_ERR("r2", q->label, "answer");
 	if (e == ERR_OK) {
 		q->status = status;
 		if (status < 200 || status > 299) {
@@ -351,6 +354,8 @@ r2_req_start(struct r2_req *q, uint64_t limit_ms, void (*done)(void *arg, enum e
 	q->limit_ms = limit_ms;
 	q->done = done;
 	q->arg = arg;
+	if (q->refused == ERR_OK)
+		q->refused = TRIP_ERR("r2", q->label, "send");
 	if (q->refused != ERR_OK)
 		loop_call_soon(&q->refuse);
 	else

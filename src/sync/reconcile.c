@@ -8,6 +8,7 @@
 #include "base/keypath.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/trip.h"
 #include "sync/reconcile_int.h"
 
 enum {
@@ -97,8 +98,9 @@ to(struct reconcile *r, enum step s)
 static void
 drive(struct reconcile *r)
 {
-	while (steps[r->step].run(r) == GO_ON)
-		;
+	do
+		TRIP_STEP("reconcile", steps[r->step].name);
+	while (steps[r->step].run(r) == GO_ON);
 }
 
 /* The end. */
@@ -568,7 +570,7 @@ gone(struct reconcile *r)
 {
 	if (!r->remote)
 		return to(r, STEP_FINISH);
-	if (r->lease.seen.gen > 0 && r->lease.seen.op == MARK_DELETE)
+	if ((r->lease.seen.gen > 0 && r->lease.seen.op == MARK_DELETE) || TRIP_MUTANT("delete-on-error"))
 		return to(r, STEP_DELETE);
 	return end(r, RECONCILE_ORPHAN, ERR_OK, orphan_text);
 }

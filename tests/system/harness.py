@@ -166,6 +166,11 @@ class Proc:
         self.popen = None
         return code
 
+    def forget_dead(self):
+        """Reaps one that ended by itself or was killed, so that it can be started again."""
+        if self.popen is not None and not self.alive():
+            self.forget()
+
     def restart(self):
         self.stop()
         return self.start()
@@ -316,8 +321,8 @@ NGINX_SITE = """location /media/ {{ alias {media}/; }}
 			proxy_set_header Host $http_host;
 			proxy_request_buffering off;
 		}}"""
-NGINX_DAV = """location /media/ {{
-			alias {media}/;
+NGINX_DAV = """location {dav} {{
+			alias {root}/;
 			dav_methods PUT DELETE MKCOL MOVE COPY;
 			create_full_put_path on;
 			dav_access user:rw group:r all:r;
@@ -325,17 +330,19 @@ NGINX_DAV = """location /media/ {{
 
 
 class Nginx(Proc):
-    """nginx before the site (upstream given), or as a WebDAV origin of the media root (none given)."""
+    """nginx before the site (upstream given), or as a WebDAV origin of the media root (none given), or both: dav is then the part of
+    the media URL that takes PUT and DELETE."""
     name = "nginx"
 
-    def __init__(self, folder, media_root, upstream=None, unix=False):
+    def __init__(self, folder, media_root, upstream=None, unix=False, dav=None):
         super().__init__(folder)
         self.address = f"unix:{self.dir / 'nginx.sock'}" if unix else f"127.0.0.1:{free_port()}"
         server = upstream if upstream is None or upstream.startswith("unix:") else f"{upstream}"
         (self.dir / "nginx.conf").write_text(NGINX.format(
             dir=self.dir, user="user root;" if os.geteuid() == 0 else "", listen=self.address,
             upstream=f"upstream site {{ server {server}; keepalive 32; keepalive_requests 1000000; }}" if server else "",
-            locations=(NGINX_SITE if server else NGINX_DAV).format(media=media_root)))
+            locations=(NGINX_SITE.format(media=media_root) if server else "") + ("" if server and not dav else NGINX_DAV.format(
+                dav=dav or "/media/", root=Path(media_root, (dav or "/media/").removeprefix("/media/")).as_posix().rstrip("/")))))
 
     def command(self):
         return ["/usr/sbin/nginx", "-p", self.dir, "-e", self.dir / "nginx.err", "-c", self.dir / "nginx.conf"]

@@ -110,3 +110,11 @@ def test_all_is_well(ready_to_start):
 def test_usage(ready_to_start):
     assert ready_to_start.proxy.run("nonsense")[0] == USAGE
     assert ready_to_start.proxy.run("phase", "set", "no-such-phase")[0] == USAGE
+
+
+def test_nothing_can_make_it_fail(r2shim):
+    """The fault points of --enable-faults are in no other build."""
+    with open(r2shim, "rb") as f:
+        program = f.read()
+    for word in (b"R2SHIM_TRIP", b"R2SHIM_MUTANT", b"late-intent", b"no-quarantine"):
+        assert word not in program, word
