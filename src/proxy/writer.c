@@ -521,7 +521,7 @@ hinted_cb(void *arg)
 
 		if (!hint_counts(h))
 			continue;
-		mirror_noticed(w->mirror, h->key, h->klen, h->op, w->watch != NULL ? watch_next_seq(w->watch) : 0);
+		mirror_noticed(w->mirror, h->key, h->klen, w->watch != NULL ? watch_next_seq(w->watch) : 0);
 		mirror_wait_key(w->mirror, &op->wait, h->key, h->klen);
 	}
 	op_look(op);
