@@ -77,7 +77,16 @@ on_head(void *arg, const struct http1_head *h)
 		return;
 	}
 	writer_hinted(r->write.op, &r->pass.hints);
-	request_go(r, STEP_MARK);
+	r->pass.early = r->write.busy;
+	if (!r->pass.early)
+		request_go(r, STEP_MARK);
+}
+
+enum request_step
+pass_durable(struct request *r)
+{
+	upstream_release(r->pass.up);
+	return r->pass.early ? STEP_MARK : STEP_WAIT;
 }
 
 enum request_step
@@ -129,11 +138,7 @@ on_done(void *arg, enum err e, bool sent, const char *why)
 	struct request *r = arg;
 
 	r->pass.up = NULL;
-	if (!r->body_ended && r->reading_body) {
-		/* An early answer: nobody takes the rest of the body; the server drains a little of it, or closes. */
-		r->reading_body = false;
-		http_conn_pause(r->conn);
-	}
+	request_stop_body(r);		/* an early answer */
 	if (e == ERR_OK) {
 		request_end(r);
 		return;
@@ -143,8 +148,8 @@ on_done(void *arg, enum err e, bool sent, const char *why)
 		http_conn_abort(r->conn, HTTP_CLOSE_CUT);
 		return;
 	}
-	if (r->write.op != NULL)
-		writer_finish(r->sv->writer, &r->write.op, sent ? WRITER_UNKNOWN : WRITER_NOT_SENT, NULL, NULL);
+	r->write.sent = sent;
+	request_write_over(r);
 	request_go(r, request_answer(r, e == ERR_TIMEOUT ? 504 : 502, NULL, reason(e)));
 }
 
@@ -160,6 +165,7 @@ step_forward(struct request *r)
 		.length = r->pass.length,
 		.to_head = r->is_head,
 		.repeatable = r->pass.repeatable,
+		.held = r->write.busy,
 	};
 
 	r->write.sent = true;

@@ -50,7 +50,6 @@ step_store(struct request *r)
 {
 	bool body = r->pass.framing == HTTP1_CHUNKED || (r->pass.framing == HTTP1_LENGTH && r->pass.length > 0);
 
-	r->write.sent = true;
 	r->write.file = writer_file_open(r->sv->writer, r->route.key, r->route.klen);
 	if (body) {
 		r->reading_body = true;
@@ -77,9 +76,25 @@ put_body(struct request *r, const void *p, size_t n)
 		http_conn_pause(r->conn);
 }
 
+static void
+commit(struct request *r)
+{
+	r->write.sent = true;
+	r->write.busy = true;
+	writer_file_commit(&r->write.file, on_committed, r);
+}
+
 void
 put_body_end(struct request *r)
 {
-	r->write.busy = true;
-	writer_file_commit(&r->write.file, on_committed, r);
+	r->body_ended = true;
+	if (!r->write.busy)	/* else the intent is not on disk yet: put_durable */
+		commit(r);
+}
+
+void
+put_durable(struct request *r)
+{
+	if (r->body_ended)
+		commit(r);
 }

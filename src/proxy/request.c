@@ -175,7 +175,42 @@ static enum request_step
 refuse_write(struct request *r, enum err e)
 {
 	log_error("proxy", "a write is refused: %s", err_text(e));
-	return request_answer(r, e == ERR_NOSPACE ? 507 : 503, "Retry-After: 5\r\n", "no write can be taken safely now; nothing was forwarded");
+	return request_answer(r, e == ERR_NOSPACE ? 507 : 503, "Retry-After: 5\r\n",
+	    r->write.sent ? "the write could not be recorded: it was cut off before its end" :
+	    "no write can be taken safely now; nothing was forwarded");
+}
+
+void
+request_stop_body(struct request *r)
+{
+	if (r->body_ended || !r->reading_body)
+		return;
+	r->reading_body = false;
+	http_conn_pause(r->conn);
+}
+
+void
+request_write_over(struct request *r)
+{
+	if (r->write.op != NULL && !r->write.busy)
+		writer_finish(r->sv->writer, &r->write.op, r->write.sent ? WRITER_UNKNOWN : WRITER_NOT_SENT, NULL, NULL);
+}
+
+static bool
+has_body(const struct request *r)
+{
+	return r->pass.framing == HTTP1_CHUNKED || (r->pass.framing == HTTP1_LENGTH && r->pass.length > 0);
+}
+
+/* The journal did not take the intent: nothing complete has reached anyone, and nothing will. */
+static enum request_step
+cut_write(struct request *r, enum err e)
+{
+	upstream_cancel(&r->pass.up);
+	writer_file_discard(&r->write.file);
+	request_stop_body(r);
+	request_write_over(r);
+	return refuse_write(r, e);
 }
 
 static enum request_step
@@ -201,16 +236,18 @@ on_begun(void *arg, enum err e)
 	struct request *r = arg;
 
 	r->write.busy = false;
-	if (r->conn == NULL) {
+	if (r->conn == NULL)
 		request_go(r, STEP_DONE);
-		return;
-	}
-	if (e != ERR_OK) {
-		writer_finish(r->sv->writer, &r->write.op, WRITER_NOT_SENT, NULL, NULL);
-		request_go(r, refuse_write(r, e));
-		return;
-	}
-	request_go(r, carry_out(r));
+	else if (r->step == STEP_REPLY)
+		return;		/* refused, or failed, meanwhile: DONE ends the write */
+	else if (e != ERR_OK)
+		request_go(r, cut_write(r, e));
+	else if (r->step == STEP_FORWARD)
+		request_go(r, pass_durable(r));
+	else if (r->step == STEP_STORE)
+		put_durable(r);
+	else
+		request_go(r, carry_out(r));
 }
 
 enum request_step
@@ -225,7 +262,8 @@ step_intent(struct request *r)
 		return carry_out(r);
 	r->write.busy = true;
 	r->write.op = writer_begin(r->sv->writer, r->route.key, r->route.klen, op, on_begun, r);
-	return STEP_WAIT;
+	/* A body travels while the journal syncs, all but its end. What has none is all end. */
+	return has_body(r) || r->route.what == ROUTE_STORE ? carry_out(r) : STEP_WAIT;
 }
 
 static void
@@ -267,12 +305,10 @@ too_large(struct request *r)
 	log_info("proxy", "a body grew beyond proxy.body-max: cut");
 	upstream_cancel(&r->pass.up);
 	writer_file_discard(&r->write.file);
-	if (r->write.op != NULL)
-		writer_finish(r->sv->writer, &r->write.op, WRITER_UNKNOWN, NULL, NULL);
+	request_write_over(r);
 	if (r->write.finishing != NULL)		/* the upstream answered before it had the whole body: that answer is void */
 		writer_forget(r->sv->writer, &r->write.finishing);
-	r->reading_body = false;
-	http_conn_pause(r->conn);
+	request_stop_body(r);
 	if (http_conn_started(r->conn))
 		http_conn_abort(r->conn, HTTP_CLOSE_CUT);
 	else
@@ -390,29 +426,22 @@ log_and_count(struct request *r, bool ok)
 		accesslog_add(r->sv->accesslog, r, ok, us);
 }
 
-/* Whatever is open is given up; a write's outcome is then unknown, unless nothing was sent. */
-static void
-give_up(struct request *r)
+enum request_step
+step_done(struct request *r)
 {
+	/* Whatever is open is given up; a write's outcome is then unknown, unless nothing was sent. */
 	auth_fini(r);
 	pass_fini(r);
 	read_fini(r);
 	writer_file_discard(&r->write.file);
-	if (r->write.op != NULL)
-		writer_finish(r->sv->writer, &r->write.op, r->write.sent ? WRITER_UNKNOWN : WRITER_NOT_SENT, NULL, NULL);
-	if (r->write.finishing != NULL)
-		writer_forget(r->sv->writer, &r->write.finishing);
-}
-
-enum request_step
-step_done(struct request *r)
-{
 	if (r->write.busy) {
 		/* Its callback comes here again. */
 		r->conn = NULL;
 		return STEP_WAIT;
 	}
-	give_up(r);
+	request_write_over(r);
+	if (r->write.finishing != NULL)
+		writer_forget(r->sv->writer, &r->write.finishing);
 	MUTANT_LATE_INTENT(r);
 	route_fini(&r->route);
 	str_fini(&r->line);

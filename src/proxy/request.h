@@ -41,8 +41,8 @@ struct request_pass {
 	bool trusted;			/* the peer is one of proxy.trusted-proxies */
 	bool repeatable;
 	struct upstream_req *up;	/* NULL: over, or not begun */
-	bool held;			/* the answer waits at its head for the write's mark */
-	struct str answer;		/* its head, while held */
+	bool early;			/* the answer came before the intent was on disk */
+	struct str answer;		/* its head, while it waits for the write's mark */
 	struct hints hints;		/* what it says was stored or removed, until the writer has them */
 	uint64_t answer_length;		/* as for http_conn_start */
 	int answer_status;
@@ -53,7 +53,7 @@ struct request_write {
 	struct writer_op *op;		/* begun, not finished */
 	struct writer_op *finishing;	/* finish was called, done is to come */
 	struct writer_file *file;
-	bool busy;			/* a callback that cannot be withdrawn is to come: the request must outlive it */
+	bool busy;			/* a callback that cannot be withdrawn is to come (the intent, the commit): the request must outlive it */
 	bool sent;			/* something may have been written */
 	int status;			/* writes = disk: the answer, once marked */
 };
@@ -114,6 +114,10 @@ void request_over(struct request *r, bool ok, enum http_close why);
 void request_go(struct request *r, enum request_step next);
 /* For ROUTE and AUTH: what the request asks for may be done. The step that begins it. */
 enum request_step request_admitted(struct request *r);
+/* Nobody takes the rest of the client's body: the server drains a little of it, or closes. */
+void request_stop_body(struct request *r);
+/* The write ends without an answer of the upstream's. While its intent is on its way to the disk, DONE does this instead. */
+void request_write_over(struct request *r);
 /* A small answer of our own, "status reason: text"; then REPLY. headers: more lines, or NULL. */
 enum request_step request_answer(struct request *r, int status, const char *headers, const char *text);
 /* The answer's head and its first status; the connection's start. */
@@ -132,10 +136,14 @@ void pass_body_end(struct request *r);
 void pass_drain(struct request *r);
 /* The write is marked (ERR_OK) or could not be: the held answer goes out, or is replaced. */
 enum request_step pass_release(struct request *r, enum err e);
+/* The intent is on disk: the request's end may go to the upstream. */
+enum request_step pass_durable(struct request *r);
 void pass_fini(struct request *r);
 /* put.c */
 void put_body(struct request *r, const void *p, size_t n);
 void put_body_end(struct request *r);
+/* The intent is on disk: the file may take its place. */
+void put_durable(struct request *r);
 /* read.c */
 void read_drain(struct request *r);
 void read_fini(struct request *r);

@@ -16,6 +16,7 @@ enum {
 	READ_SIZE = 64 * 1024,	/* one recv */
 	READS_A_TURN = 4,	/* then others' turn */
 	OUT_HIGH = 64 * 1024,
+	HELD_TAIL = 1024,	/* of a held body: more than a form's closing boundary, at which a server might stop reading */
 	INFOS_MAX = 8		/* 1xx answers before the final one; more is a flood */
 };
 
@@ -53,11 +54,12 @@ struct upstream_req {
 	struct str head;	/* kept while it may be sent again */
 	enum http1_framing framing;
 	uint64_t left;		/* of a body of known length */
+	struct str tail;	/* the body's last bytes so far, while held */
 	struct loop_call fail;
 	struct errbuf why;
 	unsigned infos;
 	bool to_head, repeatable, retried;
-	bool body_ended, head_done, keep, paused, want_drain, sent;
+	bool body_ended, head_done, keep, paused, want_drain, sent, held;
 };
 
 struct upstream {
@@ -175,6 +177,7 @@ free_req(struct upstream_req *r)
 {
 	loop_call_cancel(&r->fail);
 	str_fini(&r->head);
+	str_fini(&r->tail);
 	mem_free(r);
 }
 
@@ -345,6 +348,8 @@ upstream_start(struct upstream *u, const struct upstream_opts *o, const struct u
 	r->to_head = o->to_head;
 	r->repeatable = o->repeatable;
 	r->body_ended = o->framing == HTTP1_NO_BODY || (o->framing == HTTP1_LENGTH && o->length == 0);
+	r->held = o->held;
+	ASSERT(!r->held || !r->body_ended);
 	loop_call_init(&r->fail, u->loop, on_fail, r);
 	c = take_idle(u);
 	if (c != NULL) {
@@ -364,28 +369,59 @@ queue(struct uconn *c, const void *p, size_t n)
 		str_add(&c->out, p, n);
 }
 
+static void
+queue_body(struct upstream_req *r, const char *p, size_t n)
+{
+	char head[20];
+
+	if (n == 0)
+		return;
+	if (r->framing == HTTP1_CHUNKED) {
+		queue(r->c, head, http1_chunk_head(head, n));
+		queue(r->c, p, n);
+		queue(r->c, "\r\n", 2);
+	} else {
+		ASSERT(n <= r->left);
+		r->left -= n;
+		queue(r->c, p, n);
+	}
+}
+
+/* Lets go all but the last HELD_TAIL bytes of what has come. */
+static void
+queue_held(struct upstream_req *r, const char *p, size_t n)
+{
+	size_t all = r->tail.len + n, go = all > HELD_TAIL ? all - HELD_TAIL : 0, old = go < r->tail.len ? go : r->tail.len;
+
+	queue_body(r, r->tail.p, old);
+	queue_body(r, p, go - old);
+	str_drop(&r->tail, old);
+	str_add(&r->tail, p + (go - old), n - (go - old));
+}
+
 bool
 upstream_write(struct upstream_req *r, const void *p, size_t n)
 {
 	struct uconn *c = r->c;
-	char head[20];
 
 	ASSERT(!r->body_ended);
 	if (c == NULL || n == 0)
 		return true;
-	if (r->framing == HTTP1_CHUNKED) {
-		queue(c, head, http1_chunk_head(head, n));
-		queue(c, p, n);
-		queue(c, "\r\n", 2);
-	} else {
-		ASSERT(n <= r->left);
-		r->left -= n;
-		queue(c, p, n);
-	}
+	if (r->held)
+		queue_held(r, p, n);
+	else
+		queue_body(r, p, n);
 	if (c->state == UCONN_ACTIVE)
 		flush(c);
 	r->want_drain = queued(c) > OUT_HIGH;
 	return !r->want_drain;
+}
+
+static void
+queue_end(struct upstream_req *r)
+{
+	if (r->framing == HTTP1_CHUNKED && !r->held)
+		queue(r->c, "0\r\n\r\n", 5);
 }
 
 void
@@ -396,8 +432,23 @@ upstream_body_end(struct upstream_req *r)
 	if (r->c == NULL)
 		return;
 	touch(r->c);
-	if (r->framing == HTTP1_CHUNKED)
-		queue(r->c, "0\r\n\r\n", 5);
+	queue_end(r);
+	if (r->c->state == UCONN_ACTIVE)
+		flush(r->c);
+}
+
+void
+upstream_release(struct upstream_req *r)
+{
+	ASSERT(r->held);
+	r->held = false;
+	if (r->c == NULL)
+		return;
+	touch(r->c);
+	queue_body(r, r->tail.p, r->tail.len);
+	str_fini(&r->tail);
+	if (r->body_ended)
+		queue_end(r);
 	if (r->c->state == UCONN_ACTIVE)
 		flush(r->c);
 }
@@ -442,7 +493,7 @@ finish(struct uconn *c, size_t left)
 {
 	struct upstream_req *r = c->req;
 	struct upstream *u = c->u;
-	bool sent_all = r->body_ended && queued(c) == 0 && !c->deaf;
+	bool sent_all = r->body_ended && !r->held && queued(c) == 0 && !c->deaf;
 
 	if (left > 0) {
 		log_warn("upstream", "bytes behind the end of an answer: the connection is closed");
@@ -701,8 +752,8 @@ on_timer(void *arg)
 		fail(c, ERR_TIMEOUT, "no connection in time");
 		return;
 	}
-	/* Time in which we wait for our client, either way, is not the server's. */
-	if (c->req->paused || (!c->req->body_ended && queued(c) == 0))
+	/* Time in which we wait for our client, either way, or for what the end is held for, is not the server's. */
+	if (c->req->paused || c->req->held || (!c->req->body_ended && queued(c) == 0))
 		touch(c);
 	if (now >= c->touched + limit) {
 		fail(c, ERR_TIMEOUT, c->req->head_done ? "the answer stopped" : "no answer in time");

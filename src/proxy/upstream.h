@@ -3,7 +3,8 @@
  * Request bodies are streamed with back pressure both ways, answers are parsed strictly (http1), nothing is buffered whole.
  *
  * A request's life: upstream_start -> upstream_write* -> upstream_body_end, and meanwhile on_head -> on_data* -> done. done
- * comes exactly once and ends the request, whether or not its body was all taken: a server may answer early. A pooled
+ * comes exactly once and ends the request, whether or not its body was all taken: a server may answer early. A request that
+ * is held has not its end sent before upstream_release: until then no server has a complete one. A pooled
  * connection that turns out to be dead before it gave a byte is tried once more on a new one, if the request is idempotent
  * and has no body; nothing else is ever sent twice. A connection is reused only after a complete, exact answer.
  * Loop thread only.
@@ -41,6 +42,7 @@ struct upstream_opts {
 	uint64_t length;
 	bool to_head;			/* a HEAD request */
 	bool repeatable;		/* idempotent and without a body */
+	bool held;			/* the body's last bytes, and its end, wait for upstream_release; not without a body */
 };
 
 /* The address is resolved now (SYNTAX, CONNECT). The snapshot is referenced. */
@@ -55,6 +57,8 @@ struct upstream_req *upstream_start(struct upstream *u, const struct upstream_op
 /* Body bytes, copied. false: enough for now, wait for on_drain. */
 bool upstream_write(struct upstream_req *r, const void *p, size_t n);
 void upstream_body_end(struct upstream_req *r);
+/* What was held may go. Once, at any time before done. */
+void upstream_release(struct upstream_req *r);
 /* The answer stops and goes on. */
 void upstream_pause(struct upstream_req *r);
 void upstream_resume(struct upstream_req *r);

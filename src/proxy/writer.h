@@ -2,7 +2,8 @@
  * writer: how a write becomes known, durable and mirrored. It owns the watcher, the marks' own copy (dirty) and the mirror
  * queue; the request engine brackets each request that may write with writer_begin and writer_finish.
  *
- *   begin:  the intent is on disk (fdatasync) before anything is forwarded; 507/503 if that is not possible
+ *   begin:  the intent goes to the disk (fdatasync); not before done says so the request's end may be forwarded, or the file
+ *           take its place: 507/503 if that is not possible
  *   finish: the upstream has answered (or not). With a key: look at the disk, confirm the mark. Without: the watcher barrier:
  *           drain the kernel's event queue, fsync each finished file and its folder, mark each key in the journal.
  *           Keys that the answer named (hint.h) are looked at, synced and marked likewise, whatever the watcher saw.
