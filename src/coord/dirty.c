@@ -288,9 +288,18 @@ moved(struct dirty *d, struct dirty_entry *e, struct mark_write w)
 		m.op = MARK_DELETE;
 	dirty_entry_mark(d, e, &m);
 	e->own = e->untold = true;
-	e->unknown = false;
+	e->unknown = e->leased = false;
 	e->writes++;
 	e->cleared = 0;
+}
+
+static void
+moved_leased(struct dirty *d, struct dirty_entry *e, struct mark_write w, const struct lease *l)
+{
+	if (l != NULL)
+		dirty_saw_gen(d, l->seen.gen);
+	moved(d, e, w);
+	e->leased = l != NULL;
 }
 
 /* A write of ours of which nobody knows whether it happened: what was confirmed before keeps its side. */
@@ -343,6 +352,7 @@ adopt_left_open(struct dirty *d)
 		struct dirty_entry *e = value;
 
 		e->untold = e->owed = true;
+		e->leased = d->armed && !e->unknown;
 		dirty_announce_later(d, e);
 	}
 }
@@ -486,9 +496,14 @@ on_mark_written(void *arg, enum err e)
 }
 
 static void
-on_mark_told(void *arg)
+on_mark_told(void *arg, enum err e)
 {
-	wait_part(arg);
+	struct wait *w = arg;
+
+	/* Redis may be away, the journal has it. But without the lease nobody knows what came after the write. */
+	if (e == ERR_LEASE_LOST)
+		w->e = e;
+	wait_part(w);
 }
 
 /* The entry has moved: to the journal and to Redis. */
@@ -522,7 +537,7 @@ dirty_confirm(struct dirty *d, struct dirty_intent **ip, struct mark_write how, 
 
 	if (e != NULL) {
 		intent_end(ip);
-		moved(d, e, how);
+		moved_leased(d, e, how, l);
 		confirm(d, e, id, l, covered, done, arg);
 		return;
 	}
@@ -557,7 +572,7 @@ dirty_mark(struct dirty *d, const char *key, size_t klen, enum mark_op op, const
 {
 	struct dirty_entry *e = dirty_entry(d, key, klen);
 
-	moved(d, e, MARK_DISK(op));
+	moved_leased(d, e, MARK_DISK(op), l);
 	confirm(d, e, 0, l, false, done, arg);
 }
 

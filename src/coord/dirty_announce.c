@@ -17,7 +17,7 @@ struct telling {
 	struct cluster_call *call;
 	uint64_t intent, writes;
 	bool pumped;		/* counts in dirty.calls */
-	void (*done)(void *arg);
+	dirty_done *done;
 	void *arg;
 };
 
@@ -84,11 +84,12 @@ retry_later(struct dirty *d)
 }
 
 static void
-end_telling(struct telling *t, bool ok)
+end_telling(struct telling *t, enum err e)
 {
 	struct dirty *d = t->d;
-	void (*done)(void *arg) = t->done;
+	dirty_done *done = t->done;
 	void *arg = t->arg;
+	bool ok = e == ERR_OK;
 
 	d->calls -= t->pumped;
 	if (!ok && t->intent != 0)
@@ -101,7 +102,7 @@ end_telling(struct telling *t, bool ok)
 		retry_later(d);
 	/* Last: it may close us. */
 	if (done != NULL)
-		done(arg);
+		done(arg, e);
 }
 
 static void
@@ -110,8 +111,11 @@ on_told(void *arg, enum err err, const struct mark *m)
 	struct telling *t = arg;
 	struct dirty_entry *e = t->e;
 	struct dirty *d = t->d;
-	bool ok = err == ERR_OK && m->gen > 0;
+	bool ok;
 
+	if (err == ERR_OK && m->gen == 0)
+		err = ERR_PROTO;
+	ok = err == ERR_OK;
 	e->calls--;
 	if (ok)
 		dirty_saw_gen(d, m->gen);
@@ -123,13 +127,13 @@ on_told(void *arg, enum err err, const struct mark *m)
 		settle(d, e, m);
 	else if (e->calls == 0 && (e->untold || e->again))
 		dirty_announce_later(d, e);
-	end_telling(t, ok);
+	end_telling(t, err);
 }
 
 static void
 on_closed(void *arg, enum err e)
 {
-	end_telling(arg, e == ERR_OK);
+	end_telling(arg, e);
 }
 
 /* What the entry's mark says of the write. */
@@ -143,7 +147,7 @@ entry_write(const struct dirty_entry *e)
 }
 
 void
-dirty_tell(struct dirty *d, struct dirty_entry *e, uint64_t intent, const struct lease *l, void (*done)(void *arg), void *arg)
+dirty_tell(struct dirty *d, struct dirty_entry *e, uint64_t intent, const struct lease *l, dirty_done *done, void *arg)
 {
 	struct telling *t = telling(d, e, intent, false);
 
@@ -160,10 +164,11 @@ announce_one(struct dirty *d, struct dirty_entry *e)
 {
 	struct telling *t = telling(d, e, 0, true);
 
-	/* What Redis never knew gets a new gen there: a reconcile that began before must not clear it. */
+	/* What Redis never knew gets a new gen there: a reconcile that began before must not clear it. But for a write that was made under the
+	 * key's lease: whoever had the key after us may have written it, and then our gen is the older one. */
 	if (e->untold && e->unknown)
 		t->call = marks_set_unknown(d->cluster, 0, e->key, e->klen, entry_write(e), on_told, t);
-	else if (e->untold)
+	else if (e->untold && !e->leased)
 		t->call = marks_set(d->cluster, 0, e->key, e->klen, entry_write(e), DUE_MS, NULL, on_told, t);
 	else
 		t->call = marks_announce(d->cluster, e->key, e->klen, &e->m, on_told, t);

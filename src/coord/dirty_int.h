@@ -17,6 +17,7 @@ struct dirty_entry {
 	bool untold;		/* a write of ours that Redis does not know of: m.gen is our own clock's */
 	bool again;		/* Redis knew of it, in another epoch */
 	bool unknown;		/* nobody knows whether its write happened */
+	bool leased;		/* made under the key's lease: its gen is above all that stood then, and orders it among others' */
 	bool owed;		/* tell the owner once Redis knows of it */
 	uint64_t writes;	/* of ours, counted */
 	unsigned calls;		/* on their way to Redis; m.gen and a clearing are settled by the last answer */
@@ -96,8 +97,8 @@ void dirty_event_owed(struct dirty *d, const struct dirty_entry *e);
 
 void dirty_announce_init(struct dirty *d);
 void dirty_announce_fini(struct dirty *d);
-/* Tells Redis of a write at once; closes the intent (0: none). done (may be NULL) runs when it has answered, or will not. */
-void dirty_tell(struct dirty *d, struct dirty_entry *e, uint64_t intent, const struct lease *l, void (*done)(void *arg), void *arg);
+/* Tells Redis of a write at once; closes the intent (0: none). done (may be NULL) runs when it has answered, or will not: OK, or why. */
+void dirty_tell(struct dirty *d, struct dirty_entry *e, uint64_t intent, const struct lease *l, dirty_done *done, void *arg);
 void dirty_announce_later(struct dirty *d, struct dirty_entry *e);
 void dirty_announce(struct dirty *d);
 void dirty_close_later(struct dirty *d, uint64_t intent);

@@ -5,15 +5,20 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
+enum {
+	AGAIN_FIRST_MS = 5,	/* somebody else's work on a key is mostly a matter of milliseconds */
+	AGAIN_MOST_MS = 100
+};
+
 struct hold {
 	struct cluster *cluster;
 	const struct hold_cb *cb;
 	void *arg;
 	struct lease lease;
-	bool held;
-	uint64_t renewed_until;
+	bool held, lost, alone;
+	uint64_t patience_until, pause_ms, renewed_until;
 	struct cluster_call *asking, *renewing;
-	struct loop_timer renew, deadline;
+	struct loop_timer renew, deadline, again;
 	size_t klen;
 	char key[];
 };
@@ -32,6 +37,7 @@ lost(struct hold *h, enum err e)
 	cluster_cancel(&h->renewing);
 	loop_timer_cancel(&h->renew);
 	loop_timer_cancel(&h->deadline);
+	h->lost = true;
 	h->cb->lost(h->arg, e);
 }
 
@@ -74,6 +80,15 @@ on_lease(void *arg, enum err e, const struct lease *l)
 	struct hold *h = arg;
 
 	h->asking = NULL;
+	if (e == ERR_OK && h->alone && l->open) {
+		marks_drop(h->cluster, h->key, h->klen, l, NULL, NULL);
+		e = ERR_BUSY;
+	}
+	if (e != ERR_OK && clock_mono_ms() + h->pause_ms < h->patience_until) {
+		loop_timer_set(&h->again, h->pause_ms);
+		h->pause_ms = h->pause_ms * 2 < AGAIN_MOST_MS ? h->pause_ms * 2 : AGAIN_MOST_MS;
+		return;
+	}
 	if (e == ERR_OK) {
 		h->lease = *l;
 		h->held = true;
@@ -83,20 +98,38 @@ on_lease(void *arg, enum err e, const struct lease *l)
 	h->cb->got(h->arg, e, &h->lease);
 }
 
+static void
+on_again(void *arg)
+{
+	struct hold *h = arg;
+
+	h->asking = marks_lease(h->cluster, h->key, h->klen, on_lease, h);
+}
+
 struct hold *
-hold_new(struct cluster *c, const char *key, size_t klen, const struct hold_cb *cb, void *arg)
+hold_new(struct cluster *c, const char *key, size_t klen, uint64_t patience_ms, bool alone, const struct hold_cb *cb, void *arg)
 {
 	struct hold *h = mem_zalloc(sizeof *h + klen);
 
 	h->cluster = c;
 	h->cb = cb;
 	h->arg = arg;
+	h->patience_until = clock_mono_ms() + patience_ms;
+	h->alone = alone;
+	h->pause_ms = AGAIN_FIRST_MS;
 	h->klen = klen;
 	memcpy(h->key, key, klen);
 	loop_timer_init(&h->renew, cluster_loop(c), on_renew, h);
 	loop_timer_init(&h->deadline, cluster_loop(c), on_deadline, h);
-	h->asking = marks_lease(c, key, klen, on_lease, h);
+	loop_timer_init(&h->again, cluster_loop(c), on_again, h);
+	on_again(h);
 	return h;
+}
+
+bool
+hold_held(const struct hold *h)
+{
+	return h->held && !h->lost;
 }
 
 const struct lease *
@@ -125,6 +158,7 @@ hold_spent(struct hold **hp)
 	cluster_cancel(&h->renewing);
 	loop_timer_fini(&h->renew);
 	loop_timer_fini(&h->deadline);
+	loop_timer_fini(&h->again);
 	mem_free(h);
 }
 

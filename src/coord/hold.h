@@ -14,15 +14,18 @@
 struct hold;
 
 struct hold_cb {
-	/* Once. OK: it is held from now on. BUSY, QUARANTINE, EPOCH, CONNECT, TIMEOUT: it is not. */
+	/* Once. OK: it is held from now on. BUSY, QUARANTINE, EPOCH, CONNECT, TIMEOUT: it could not be had, not within patience_ms either. */
 	void (*got)(void *arg, enum err e, const struct lease *l);
 	/* It ends: stop everything at once, then hold_drop or hold_park. LEASE_LOST or EPOCH. At most once, after got(OK). */
 	void (*lost)(void *arg, enum err e);
 };
 
-/* The key is copied. Callbacks never run inside the call, and may end the hold. */
-struct hold *hold_new(struct cluster *c, const char *key, size_t klen, const struct hold_cb *cb, void *arg);
-/* Valid after got(OK). */
+/* The key is copied. patience_ms: for so long it is asked for again; 0: one try. alone: not while a write of somebody's is open on the key
+ * (a writer that died: its intent runs out); BUSY then. Callbacks never run inside the call, and may end the hold. */
+struct hold *hold_new(struct cluster *c, const char *key, size_t klen, uint64_t patience_ms, bool alone, const struct hold_cb *cb, void *arg);
+/* Is it held, and has it not been lost? */
+bool hold_held(const struct hold *h);
+/* Valid after got(OK), also when it is lost: Redis then refuses it. */
 const struct lease *hold_lease(const struct hold *h);
 /* No renewal from here on: a script that drops the lease is on its way, and the owner waits for its answer. The deadline stands. */
 void hold_last(struct hold *h);

@@ -10,6 +10,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/metrics.h"
+#include "coord/hold.h"
 #include "sync/retry.h"
 
 #define RETRY_BASE_MS 200
@@ -18,11 +19,14 @@
 #define BUSY_MS 100
 /* The journal refused a mark: try again soon, nothing can be acknowledged meanwhile. */
 #define REMARK_MS 1000
+/* While the site is armed: so long is a key's lease waited for before a mark is tried again. */
+#define MARK_PATIENCE_MS 5000
 /* The file that a mark speaks of is gone, and nobody told: it is looked at once more. */
 #define GONE_MS 500
 
 enum mark_stage {
 	MARK_STAGE_NONE,	/* nothing noticed that is not a durable mark */
+	MARK_STAGE_HOLD,	/* the site is armed: waits for the key's lease */
 	MARK_STAGE_SYNC,	/* the pool looks at the file and fsyncs it */
 	MARK_STAGE_MARK,	/* the mark is on its way to journal and Redis */
 	MARK_STAGE_RETRY	/* that failed: waits for the timer */
@@ -53,6 +57,9 @@ struct item {
 	uint64_t since_ms;
 	struct pool_job job;
 	enum err sync_err;
+	struct local_stat st;		/* what the look saw */
+	struct hold *hold;		/* the lease under which it is looked at and marked */
+	bool bare;			/* it is looked at and marked without one */
 	struct loop_timer mark_timer, copy_timer;
 	struct reconcile *rec;
 };
@@ -71,7 +78,8 @@ struct mirror {
 	struct dirty *dirty;
 	struct map *items;
 	struct list queue, unmarked;
-	size_t running;
+	size_t running, unleased;
+	bool armed;
 	struct loop_call pump;
 	char trouble[256];		/* why the last try failed; "" when one has succeeded since */
 };
@@ -181,6 +189,13 @@ mirror_wait_key(struct mirror *m, struct mirror_wait *w, const char *key, size_t
 /* Items. */
 
 static void
+bare_end(struct item *it)
+{
+	it->m->unleased -= it->bare;
+	it->bare = false;
+}
+
+static void
 item_release(void *arg)
 {
 	struct item *it = arg;
@@ -211,6 +226,8 @@ item_free(struct item *it)
 		reconcile_cancel(&it->rec);
 		m->running--;
 	}
+	bare_end(it);
+	hold_drop(&it->hold);
 	if (it->job.busy)
 		pool_cancel(&it->job, item_release);
 	else
@@ -247,13 +264,12 @@ item_settled(struct item *it, bool mirrored)
 }
 
 enum err
-mirror_look_and_sync(struct local *l, const char *key, size_t klen, enum mark_op *op)
+mirror_look_and_sync(struct local *l, const char *key, size_t klen, enum mark_op *op, struct local_stat *st)
 {
-	struct local_stat st;
 	enum err e;
 	int fd;
 
-	e = local_open_key(l, key, klen, &fd, &st);
+	e = local_open_key(l, key, klen, &fd, st);
 	if (e == ERR_OK) {
 		bool locked = local_is_locked(fd);
 
@@ -265,12 +281,12 @@ mirror_look_and_sync(struct local *l, const char *key, size_t klen, enum mark_op
 		if (e != ERR_NOTFOUND)
 			return e;
 	}
-	e = local_look(l, key, klen, &st);
+	e = local_look(l, key, klen, st);
 	if (e != ERR_OK)
 		return e;
-	*op = st.exists ? MARK_PUT : MARK_DELETE;
+	*op = st->exists ? MARK_PUT : MARK_DELETE;
 	/* An acknowledged delete must outlive a power cut, too. */
-	return st.exists ? ERR_OK : local_sync_absence(l, key, klen);
+	return st->exists ? ERR_OK : local_sync_absence(l, key, klen);
 }
 
 static void
@@ -278,12 +294,14 @@ sync_work(void *arg)
 {
 	struct item *it = arg;
 
-	it->sync_err = mirror_look_and_sync(it->local, it->key, it->klen, &it->op);
+	it->sync_err = mirror_look_and_sync(it->local, it->key, it->klen, &it->op, &it->st);
 }
 
 static void
 mark_failed(struct item *it, enum err e)
 {
+	bare_end(it);
+	hold_drop(&it->hold);
 	it->mark_stage = MARK_STAGE_RETRY;
 	item_marked(it, e);
 	loop_timer_set(&it->mark_timer, REMARK_MS);
@@ -292,6 +310,8 @@ mark_failed(struct item *it, enum err e)
 static void
 mark_ended(struct item *it)
 {
+	bare_end(it);
+	hold_drop(&it->hold);
 	it->mark_stage = MARK_STAGE_NONE;
 	item_marked(it, ERR_OK);
 	if (it->last_seq > it->sync_seq) {
@@ -307,6 +327,11 @@ marked_cb(void *arg, enum err e)
 {
 	struct item *it = arg;
 
+	hold_spent(&it->hold);		/* the mark's script has dropped it, or it is somebody else's */
+	if (e == ERR_LEASE_LOST) {
+		mark_begin(it);		/* what was seen may be older than another's write by now */
+		return;
+	}
 	if (e != ERR_OK) {
 		log_error("journal", "cannot mark %s: %s", log_key(it->key, it->klen), err_text(e));
 		mark_failed(it, e);
@@ -318,17 +343,29 @@ marked_cb(void *arg, enum err e)
 	copy_queue(it);
 }
 
+/* What the disk shows is what a write to R2 found there: the event is older than that write, and told of already. */
+static bool
+is_base(const struct item *it)
+{
+	const struct mark *m = it->hold != NULL ? &hold_lease(it->hold)->seen : NULL;
+	struct mark_base now = reconcile_base(&it->st);
+
+	return m != NULL && m->gen > 0 && m->side == MARK_R2 && !m->base.unconfirmed && marks_base_same(&m->base, &now);
+}
+
 static void
 synced_cb(void *arg)
 {
 	struct item *it = arg;
 
-	if (it->again) {
+	if (it->again || (it->hold != NULL && !hold_held(it->hold))) {
 		mark_begin(it);
 		return;
 	}
 	if (it->sync_err == ERR_CHANGED) {
 		/* Not finished: its writer holds a lock. Nobody waits for that; it is looked at again until the lock is gone. */
+		bare_end(it);
+		hold_drop(&it->hold);
 		item_marked(it, ERR_OK);
 		item_settled(it, false);
 		it->mark_stage = MARK_STAGE_RETRY;
@@ -346,17 +383,63 @@ synced_cb(void *arg)
 		item_check_done(it);
 		return;
 	}
+	if (is_base(it)) {
+		mark_ended(it);
+		copy_queue(it);
+		return;
+	}
 	it->mark_stage = MARK_STAGE_MARK;
-	dirty_mark(it->m->dirty, it->key, it->klen, it->op, NULL, marked_cb, it);
+	if (it->hold != NULL)
+		hold_last(it->hold);
+	dirty_mark(it->m->dirty, it->key, it->klen, it->op, it->hold != NULL ? hold_lease(it->hold) : NULL, marked_cb, it);
 }
 
 static void
-mark_begin(struct item *it)
+look_begin(struct item *it)
 {
 	it->mark_stage = MARK_STAGE_SYNC;
 	it->sync_seq = it->last_seq;
 	it->again = false;
+	it->bare = it->hold == NULL;
+	it->m->unleased += it->bare;
 	pool_submit(it->m->env->pool, &it->job, sync_work, synced_cb, it);
+}
+
+static void
+on_hold(void *arg, enum err e, const struct lease *l)
+{
+	struct item *it = arg;
+
+	(void)l;
+	if (e == ERR_OK) {
+		look_begin(it);
+		return;
+	}
+	log_warn("mirror", "%s: cannot be marked: its lease: %s; trying again", log_key(it->key, it->klen), err_text(e));
+	mark_failed(it, e);
+}
+
+/* The pool looks, or the mark is on its way: their ends find it out. */
+static void
+on_hold_lost(void *arg, enum err e)
+{
+	(void)arg;
+	(void)e;
+}
+
+static const struct hold_cb hold_cbs = {on_hold, on_hold_lost};
+
+static void
+mark_begin(struct item *it)
+{
+	bare_end(it);
+	hold_drop(&it->hold);
+	if (it->m->armed && keypath_check(it->key, it->klen) == KEYPATH_OK) {
+		it->mark_stage = MARK_STAGE_HOLD;
+		it->hold = hold_new(it->m->env->cluster, it->key, it->klen, MARK_PATIENCE_MS, true, &hold_cbs, it);
+	} else {
+		look_begin(it);
+	}
 }
 
 static void
@@ -590,6 +673,18 @@ mirror_new(const struct reconcile_env *env, struct dirty *d)
 	list_init(&m->unmarked);
 	loop_call_init(&m->pump, env->loop, pump_cb, m);
 	return m;
+}
+
+void
+mirror_set_armed(struct mirror *m, bool armed)
+{
+	m->armed = armed;
+}
+
+bool
+mirror_unleased(const struct mirror *m)
+{
+	return m->unleased > 0;
 }
 
 void

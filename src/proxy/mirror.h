@@ -33,6 +33,10 @@ struct mirror_wait {
 
 struct mirror *mirror_new(const struct reconcile_env *env, struct dirty *d);
 void mirror_set_env(struct mirror *m, const struct reconcile_env *env);
+/* From now on a key is looked at, and marked, under its lease: another proxy may write R2 first. */
+void mirror_set_armed(struct mirror *m, bool armed);
+/* Are looks on their way that began without a lease? */
+bool mirror_unleased(const struct mirror *m);
 /* After dirty_close: marks on their way do not come back. */
 void mirror_free(struct mirror **m);
 
@@ -60,6 +64,6 @@ uint64_t mirror_unmarked_seq(const struct mirror *m);
 
 /* What the disk shows for a key: PUT (then file and folders are fsynced) or DELETE (then the folder that lost it is); blocks: for the pool. CHANGED: the file is
  * being written under a lock. */
-enum err mirror_look_and_sync(struct local *l, const char *key, size_t klen, enum mark_op *op);
+enum err mirror_look_and_sync(struct local *l, const char *key, size_t klen, enum mark_op *op, struct local_stat *st);
 
 #endif

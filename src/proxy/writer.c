@@ -12,6 +12,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/metrics.h"
+#include "coord/hold.h"
 #include "coord/keys.h"
 #include "coord/phase.h"
 #include "coord/queue.h"
@@ -27,11 +28,15 @@
  * has an older ctime than the close that told of it. */
 #define CLEAN_MARGIN_MS (10 * 60 * 1000)
 
+/* A key that the disk is owed is waited for in such steps. */
+#define OWED_MS 50
+
 /* What reads missed in R2 is handed on once in so long, for so many keys. */
 #define PROMOTE_AGAIN_MS 30000
 #define PROMOTED 512
 
 enum op_stage {
+	OP_HOLD,		/* the site is armed: the key's lease is waited for */
 	OP_BEGUN,		/* the request runs */
 	OP_CRAWL,		/* finish: the watcher does not see the whole tree yet */
 	OP_HINTS,		/* finish: the pool looks at what the answer named */
@@ -50,7 +55,8 @@ struct writer_op {
 	enum mark_op op;
 	enum op_stage stage;
 	struct hints hints;
-	struct dirty_intent *intent;
+	struct hold *hold;		/* the key's lease, from begin to confirm; NULL: none is needed */
+	struct dirty_intent *intent;	/* NULL: not made, or ended */
 	uint64_t from_seq;		/* the watcher's last event before the request */
 	uint64_t wait_began;
 	writer_begun *begun;
@@ -58,10 +64,12 @@ struct writer_op {
 	writer_finished *finished;
 	void *finished_arg;
 	struct mirror_wait wait;
-	struct loop_timer deadline;
+	uint64_t hold_until;
+	struct loop_timer deadline, again;
 	struct loop_call call;
 	struct pool_job job;
 	enum err e, look_err;
+	enum writer_outcome outcome;
 	bool mirrored, expired;
 	bool noticed;			/* the watcher spoke of the key since the last look at it */
 	bool holdable;			/* R2 can hold the key: else nothing is marked, the disk serves it */
@@ -86,6 +94,8 @@ struct writer {
 	/* The clean point: candidate since when, and which notices must be durable for it. */
 	struct loop_timer clean_timer;
 	uint64_t clean_ms, clean_seq;
+	/* Arming: new writes take leases; when the last one without has ended the journal is told. */
+	bool armed, arming;
 	/* A census that Redis has not been told of, and what it is being told. */
 	uint64_t census_ms, noting_ms;
 	bool left_passthrough, noting_left;
@@ -100,6 +110,7 @@ struct writer {
 };
 
 static void op_step(void *arg);
+static void arm_when_ready(struct writer *w);
 static enum err watch_start(struct writer *w, struct errbuf *eb);
 static void watch_stop_if_idle(struct writer *w);
 
@@ -229,6 +240,7 @@ clean_cb(void *arg)
 	if (w->watch == NULL && phase_row((enum phase)w->phase)->mirror)
 		watch_again(w);
 	note_census(w);
+	arm_when_ready(w);
 	loop_timer_set(&w->clean_timer, CLEAN_MS);
 }
 
@@ -322,12 +334,66 @@ op_free(struct writer_op *op)
 	list_del(&op->node);
 	mirror_wait_fini(&op->wait);
 	loop_timer_fini(&op->deadline);
+	loop_timer_fini(&op->again);
 	loop_call_cancel(&op->call);
+	hold_drop(&op->hold);
 	if (op->job.busy)
 		pool_cancel(&op->job, op_release);
 	else
 		op_release(op);
 	watch_stop_if_idle(w);
+}
+
+/* The site is armed. */
+
+static void
+armed_cb(void *arg, enum err e)
+{
+	struct writer *w = arg;
+
+	w->arming = false;
+	if (e != ERR_OK)
+		log_error("writer", "the site is armed, but the journal does not take it: %s; trying again", err_text(e));
+	else
+		log_info("writer", "armed: writes take their keys' leases");
+}
+
+/* Acknowledged only when no write that began without a lease is left. */
+static void
+arm_when_ready(struct writer *w)
+{
+	struct list *p, *n;
+
+	if (!w->armed || w->arming || dirty_armed(w->dirty) || mirror_unleased(w->mirror))
+		return;
+	LIST_FOREACH(p, n, &w->ops) {
+		const struct writer_op *op = LIST_ENTRY(p, struct writer_op, node);
+
+		if (op->key != NULL && op->holdable && op->hold == NULL)
+			return;
+	}
+	w->arming = true;
+	dirty_set_armed(w->dirty, true, armed_cb, w);
+}
+
+void
+writer_arm(struct writer *w, bool armed)
+{
+	if (armed && !w->armed)
+		log_info("writer", "the site is being armed");
+	if (!armed && dirty_armed(w->dirty)) {
+		log_info("writer", "the site is not armed any more");
+		dirty_set_armed(w->dirty, false, NULL, NULL);
+	}
+	w->armed = armed;
+	mirror_set_armed(w->mirror, armed);
+	arm_when_ready(w);
+}
+
+bool
+writer_armed(const struct writer *w)
+{
+	return w->armed && !w->arming && dirty_armed(w->dirty);
 }
 
 static void
@@ -337,6 +403,57 @@ begun_cb(void *arg, enum err e)
 
 	op->e = e;
 	op->begun(op->begun_arg, e);
+}
+
+static void
+op_intent(struct writer_op *op)
+{
+	op->stage = OP_BEGUN;
+	op->intent = dirty_intent(op->w->dirty, op->holdable ? op->key : NULL, op->holdable ? op->klen : 0, MARK_DISK(op->op), begun_cb, op);
+}
+
+static void
+held_cb(void *arg, enum err e, const struct lease *l)
+{
+	struct writer_op *op = arg;
+
+	/* What R2 got last is not on the disk yet: the application would find nothing to delete. It is carried there first. */
+	if (e == ERR_OK && l->seen.gen > 0 && l->seen.side == MARK_R2 && op->op == MARK_DELETE) {
+		hold_drop(&op->hold);
+		mirror_owed(op->w->mirror, op->key, op->klen);
+		if (clock_mono_ms() < op->hold_until)
+			loop_timer_set(&op->again, OWED_MS);
+		else
+			begun_cb(op, ERR_BUSY);
+		return;
+	}
+	if (e == ERR_OK) {
+		op_intent(op);
+		return;
+	}
+	log_warn("writer", "%s: the key's lease could not be had: %s", log_key(op->key, op->klen), err_text(e));
+	hold_drop(&op->hold);
+	begun_cb(op, e == ERR_BUSY ? ERR_BUSY : ERR_UNAVAIL);
+}
+
+/* The upstream writes on; that its write came in time is found out by the confirmation. */
+static void
+hold_lost_cb(void *arg, enum err e)
+{
+	struct writer_op *op = arg;
+
+	log_warn("writer", "%s: the key's lease was lost while it was written: %s", log_key(op->key, op->klen), err_text(e));
+}
+
+static const struct hold_cb hold_cbs = {held_cb, hold_lost_cb};
+
+static void
+op_hold(void *arg)
+{
+	struct writer_op *op = arg;
+	uint64_t now = clock_mono_ms();
+
+	op->hold = hold_new(op->w->env->cluster, op->key, op->klen, op->hold_until > now ? op->hold_until - now : 0, true, &hold_cbs, op);
 }
 
 static void
@@ -361,6 +478,7 @@ writer_begin(struct writer *w, const char *key, size_t klen, enum mark_op mop, w
 	op->from_seq = w->watch != NULL ? watch_drain(w->watch) : 0;
 	mirror_wait_init(&op->wait, w->env->loop, op_step, op);
 	loop_timer_init(&op->deadline, w->env->loop, expired_cb, op);
+	loop_timer_init(&op->again, w->env->loop, op_hold, op);
 	loop_call_init(&op->call, w->env->loop, op_step, op);
 	list_add_tail(&w->ops, &op->node);
 	if (key != NULL) {
@@ -369,7 +487,11 @@ writer_begin(struct writer *w, const char *key, size_t klen, enum mark_op mop, w
 		op->holdable = keypath_check(key, klen) == KEYPATH_OK;
 		keyed_count(w, key, klen, 1);
 	}
-	op->intent = dirty_intent(w->dirty, op->holdable ? key : NULL, op->holdable ? klen : 0, MARK_DISK(mop), begun_cb, op);
+	op->hold_until = clock_mono_ms() + w->env->conf->write_wait;
+	if (w->armed && op->holdable)
+		op_hold(op);
+	else
+		op_intent(op);
 	return op;
 }
 
@@ -378,7 +500,9 @@ look_work(void *arg)
 {
 	struct writer_op *op = arg;
 
-	op->look_err = mirror_look_and_sync(op->local, op->key, op->klen, &op->op);
+	struct local_stat st;
+
+	op->look_err = mirror_look_and_sync(op->local, op->key, op->klen, &op->op, &st);
 }
 
 static void
@@ -387,6 +511,10 @@ confirmed_cb(void *arg, enum err e)
 	struct writer_op *op = arg;
 
 	op->e = e != ERR_OK ? e : op->e;
+	if (op->outcome == WRITER_UNKNOWN)
+		hold_drop(&op->hold);
+	else
+		hold_spent(&op->hold);	/* the mark's script has dropped it */
 	mirror_owed(op->w->mirror, op->key, op->klen);
 	mirror_wait_key(op->w->mirror, &op->wait, op->key, op->klen);
 	op->stage = OP_DURABLE;
@@ -407,7 +535,12 @@ looked_cb(void *arg)
 	keyed_end(op);
 	if (op->holdable) {
 		op->stage = OP_CONFIRM;
-		dirty_confirm(op->w->dirty, &op->intent, MARK_DISK(op->op), NULL, confirmed_cb, op);
+		if (op->hold != NULL)
+			hold_last(op->hold);
+		if (op->hold != NULL && op->outcome == WRITER_UNKNOWN)
+			dirty_unknown(op->w->dirty, &op->intent, confirmed_cb, op);
+		else
+			dirty_confirm(op->w->dirty, &op->intent, MARK_DISK(op->op), op->hold != NULL ? hold_lease(op->hold) : NULL, confirmed_cb, op);
 		return;
 	}
 	dirty_abandon(op->w->dirty, &op->intent);
@@ -453,6 +586,7 @@ op_step(void *arg)
 	struct writer *w = op->w;
 
 	switch (op->stage) {
+	case OP_HOLD:
 	case OP_BEGUN:
 	case OP_HINTS:
 	case OP_LOOK:
@@ -544,8 +678,12 @@ writer_finish(struct writer *w, struct writer_op **opp, enum writer_outcome o, w
 	op->finished = done;
 	op->finished_arg = arg;
 	op->wait_began = clock_mono_ms();
-	if (o == WRITER_NOT_SENT) {
-		dirty_abandon(w->dirty, &op->intent);
+	op->outcome = o;
+	/* Without an intent its end was never let through. */
+	if (o == WRITER_NOT_SENT || op->intent == NULL) {
+		hold_drop(&op->hold);
+		if (op->intent != NULL)
+			dirty_abandon(w->dirty, &op->intent);
 		if (op->key != NULL)
 			keyed_end(op);
 		op->stage = OP_MIRROR;
@@ -672,6 +810,8 @@ writer_new(struct writer **wp, const struct reconcile_env *env, int phase, struc
 	w->mirror = mirror_new(env, w->dirty);
 	if (env->cluster != NULL)
 		dirty_bind(w->dirty, env->cluster);
+	w->armed = dirty_armed(w->dirty);
+	mirror_set_armed(w->mirror, w->armed);
 	w->left_passthrough = phase_row((enum phase)phase)->mirror && dirty_last_phase(w->dirty) <= PHASE_PASSTHROUGH;
 	dirty_set_phase(w->dirty, phase);
 	if (phase_row((enum phase)phase)->mirror)

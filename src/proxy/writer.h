@@ -10,6 +10,9 @@
  *           Then, with mirror.policy = sync, wait until R2 has them or mirror.deadline has passed or a first try has failed;
  *           then done: the answer may go. The marks that are left are mirrored behind it, until they are gone.
  *
+ * While the site is armed (some member may write R2 first) a write with a key has the key's lease from begin to finish, and what the
+ * watcher notices is looked at and marked under it.
+ *
  * Loop thread only.
  */
 #ifndef PROXY_WRITER_H
@@ -36,6 +39,10 @@ void writer_reload(struct writer *w, const struct reconcile_env *env, int phase)
 /* cluster's callbacks are handed on. */
 void writer_up(struct writer *w, bool fresh);
 void writer_down(struct writer *w);
+/* The site is armed, or is not any more: from now on writes take leases, or need not. */
+void writer_arm(struct writer *w, bool armed);
+/* Has this proxy acknowledged it: no write runs without a lease, and the journal says so? */
+bool writer_armed(const struct writer *w);
 /* SIGTERM: mirrors what is owed up to ms, then done. */
 void writer_drain(struct writer *w, uint64_t ms, void (*done)(void *arg), void *arg);
 void writer_free(struct writer **w);

@@ -390,6 +390,7 @@ fault_put(struct store *s, const struct store_put *p, store_done *done, void *ar
 		op->meta.cache_control = mem_strdup(p->meta->cache_control);
 		op->meta.content_disposition = mem_strdup(p->meta->content_disposition);
 		op->meta.content_encoding = mem_strdup(p->meta->content_encoding);
+		op->meta.base = mem_strdup(p->meta->base);
 		op->meta.spelling = mem_strdup(p->meta->spelling);
 		op->put.meta = &op->meta;
 	}

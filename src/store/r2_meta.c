@@ -77,6 +77,7 @@ r2_meta_send(struct r2_req *q, const char *key, size_t klen, const struct store_
 			send_u64(q, "x-amz-meta-uid", m->uid);
 			send_u64(q, "x-amz-meta-gid", m->gid);
 		}
+		r2_req_header(q, "x-amz-meta-r2shim-base", m->base);
 	}
 	if (!utf8_is_nfc(key, klen)) {
 		struct str name = STR_INIT;
@@ -158,6 +159,7 @@ r2_meta_read(const struct r2_req *q, struct store_meta *m)
 	m->cache_control = copy_header(q, "cache-control");
 	m->content_disposition = copy_header(q, "content-disposition");
 	m->content_encoding = copy_header(q, "content-encoding");
+	m->base = copy_header(q, "x-amz-meta-r2shim-base");
 	if ((z = r2_req_answer(q, "x-amz-meta-r2shim-name")) != NULL)
 		m->spelling = decode_name(z);
 	return read_u64(q, "content-length", &m->size);

@@ -17,6 +17,7 @@ store_meta_fini(struct store_meta *m)
 	mem_free(m->cache_control);
 	mem_free(m->content_disposition);
 	mem_free(m->content_encoding);
+	mem_free(m->base);
 	mem_free(m->spelling);
 	store_meta_init(m);
 }

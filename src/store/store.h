@@ -31,6 +31,7 @@ struct store_meta {
 	uint32_t mode, uid, gid;	/* s3fs's x-amz-meta-mode/uid/gid */
 	bool has_mode;
 	char *content_type, *cache_control, *content_disposition, *content_encoding;
+	char *base;			/* of an object that was written before the disk: what the writer found there (x-amz-meta-r2shim-base) */
 	char *spelling;			/* raw key bytes if they differ from the NFC form, else NULL */
 };
 void store_meta_init(struct store_meta *m);

@@ -406,7 +406,7 @@ lease_take(struct reconcile *r)
 {
 	static const struct hold_cb cb = { on_lease, on_lost };
 
-	r->hold = hold_new(r->env.cluster, r->key, r->klen, &cb, r);
+	r->hold = hold_new(r->env.cluster, r->key, r->klen, 0, false, &cb, r);
 	return GO_WAIT;
 }
 

@@ -61,6 +61,9 @@ struct reconcile_hint {
 	int64_t last_modified_ms;
 };
 
+/* A file as a write that goes to R2 first finds it (marks.h). */
+struct mark_base reconcile_base(const struct local_stat *st);
+
 struct reconcile;
 typedef void reconcile_done(void *arg, const struct reconcile_report *r);
 /* hint may be NULL. The key is copied. */

@@ -107,6 +107,14 @@ reconcile_look_meta(struct reconcile *r)
 	local_meta(&r->look.st, r->key, r->klen, p != NULL ? p->cache_control : NULL, &r->want);
 }
 
+struct mark_base
+reconcile_base(const struct local_stat *st)
+{
+	if (!st->exists)
+		return (struct mark_base){ .known = true };
+	return (struct mark_base){ .known = true, .exists = true, .ino = st->ino, .size = st->size, .mtime_ns = st->mtime_ns, .ctime_ns = st->ctime_ns };
+}
+
 static bool
 same_text(const char *a, const char *b)
 {

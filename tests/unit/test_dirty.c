@@ -426,7 +426,7 @@ test_under_lease(void **state)
 	i = dirty_intent(a->d, KEY("k"), MARK_DISK(MARK_PUT), on_done, a);
 	assert_int_equal(await(a), ERR_OK);
 	dirty_confirm(a->d, &i, MARK_DISK(MARK_PUT), &stale, on_done, a);
-	assert_int_equal(await(a), ERR_OK);
+	assert_int_equal(await(a), ERR_LEASE_LOST);
 	UNTIL(redis_int(&redis, "HLEN r2shim:{test}:open") == 0);
 	UNTIL(get(a, "k").side == MARK_R2);
 	proxy_free(a);

@@ -429,9 +429,9 @@ on_lost(void *arg, enum err e)
 static const struct hold_cb hold_cbs = { on_got, on_lost };
 
 static void
-hold(struct peer *p, struct holding *x)
+hold(struct peer *p, struct holding *x, uint64_t patience_ms)
 {
-	*x = (struct holding){ .h = hold_new(p->c, KEY("k"), &hold_cbs, x) };
+	*x = (struct holding){ .h = hold_new(p->c, KEY("k"), patience_ms, false, &hold_cbs, x) };
 	redis_wait(loop, &x->got);
 }
 
@@ -442,9 +442,9 @@ test_hold(void **state)
 	struct holding x, y;
 
 	(void)state;
-	hold(a, &x);
+	hold(a, &x, 0);
 	assert_int_equal(x.e, ERR_OK);
-	hold(b, &y);
+	hold(b, &y, 0);
 	assert_int_equal(y.e, ERR_BUSY);
 	hold_drop(&y.h);
 	/* Longer than a lease: it is renewed. */
@@ -456,20 +456,22 @@ test_hold(void **state)
 	marks_drop(b->c, KEY("k"), &b->l, on_done, b);
 	assert_int_equal(await(b), ERR_OK);
 	/* Parked: the request limit passes first. */
-	hold(a, &x);
+	hold(a, &x, 0);
 	hold_park(&x.h);
 	assert_true(lease_when_free(b, "k", ERR_BUSY) + 50 >= LIMIT);
 	assert_true(b->l.takeover);
+	/* Who is patient gets it in its turn. */
+	hold(a, &x, 10000);
+	assert_int_equal(x.e, ERR_OK);
+	hold_park(&x.h);
 	/* Somebody takes it away: told at the next renewal. */
-	marks_drop(b->c, KEY("k"), &b->l, on_done, b);
-	assert_int_equal(await(b), ERR_OK);
-	hold(a, &x);
+	hold(a, &x, 10000);
 	redis_do(&redis, "HDEL r2shim:{test}:leases k");
 	redis_wait(loop, &x.lost);
 	assert_int_equal(x.e, ERR_LEASE_LOST);
 	hold_drop(&x.h);
 	/* Redis is gone: it ends by our own clock, before it would end there. */
-	hold(a, &x);
+	hold(a, &x, 0);
 	redis_kill(&redis);
 	redis_wait(loop, &x.lost);
 	assert_int_equal(x.e, ERR_LEASE_LOST);
