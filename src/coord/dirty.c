@@ -782,6 +782,21 @@ dirty_owed(const struct dirty *d)
 	return d->owed;
 }
 
+void
+dirty_each_owed(const struct dirty *d, void (*each)(void *arg, const char *key, size_t klen, const struct mark *m), void *arg)
+{
+	size_t pos = 0, klen;
+	const void *key;
+	void *val;
+
+	while (d->owed > 0 && map_next(d->entries, &pos, &key, &klen, &val)) {
+		const struct dirty_entry *e = val;
+
+		if (e->m.gen != 0 && e->m.side == MARK_R2)
+			each(arg, e->key, e->klen, &e->m);
+	}
+}
+
 size_t
 dirty_open_intents(const struct dirty *d)
 {

@@ -11,8 +11,8 @@ allow_ruled(const struct conf_prefix *p)
 }
 
 /* How long the token is may be learnt from the time this takes; nothing else. */
-static bool
-token_fits(const struct conf_prefix *p, const struct http1_head *h)
+bool
+allow_token(const struct conf_prefix *p, const struct http1_head *h)
 {
 	static const char scheme[] = "Bearer ";
 	const struct http1_header *x = http1_only(h, "Authorization");
@@ -42,7 +42,7 @@ allow_judge(const struct conf_prefix *p, const struct http1_head *h, const char 
 		return ALLOW_NOT_METHOD;
 	if (p->networks.v != NULL && !network_has(p->nets, p->networks.n, client))
 		return ALLOW_NOT_HERE;
-	if (token_fits(p, h))
+	if (allow_token(p, h))
 		return ALLOW_TOKEN;
 	if (p->auth != NULL)
 		return ALLOW_ASK;

@@ -21,7 +21,10 @@ auth_take(struct request *r, const struct http1_head *h)
 	const struct conf_prefix *p = r->route.prefix;
 	char client[FORWARD_CLIENT_MAX];
 
-	if (!r->route.changes || p == NULL || r->route.what == ROUTE_REFUSE)
+	if (p == NULL || r->route.what == ROUTE_REFUSE)
+		return;
+	r->auth.token = allow_token(p, h);
+	if (!r->route.changes)
 		return;
 	forward_client(r->snap->trust, h, r->peer, client);
 	r->auth.verdict = allow_judge(p, h, client, is_ours(r));

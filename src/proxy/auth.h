@@ -19,6 +19,7 @@ struct request;
 
 struct request_auth {
 	enum allow_verdict verdict;
+	bool token;			/* it bears the prefix's token */
 	struct str head;		/* ASK: the question, built while the client's head was there */
 	struct upstream_req *up;	/* NULL: not asked, or over */
 	int status;			/* of the answer to it; 0: none yet */

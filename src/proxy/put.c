@@ -3,6 +3,29 @@
 #include "proxy/request.h"
 #include "proxy/server.h"
 
+/* Nothing is left to be marked, in passthrough there never was. */
+static void
+end_bracket(struct request *r, enum writer_outcome o)
+{
+	if (r->write.op != NULL)
+		writer_finish(r->sv->writer, &r->write.op, o, NULL, NULL);
+}
+
+/*
+ * Is there such a file, as readers see it? A mark that names R2 says so for the disk, which is behind. A doubt is no: the rename decides
+ * at the end; this look only spares a client its body.
+ */
+bool
+put_exists(struct request *r)
+{
+	struct local_stat st;
+	struct mark m;
+
+	if (dirty_get(writer_dirty(r->sv->writer), r->route.key, r->route.klen, &m) && m.side == MARK_R2 && m.op == MARK_PUT)
+		return true;
+	return local_look(r->sv->local, r->route.key, r->route.klen, &st) == ERR_OK && st.exists;
+}
+
 /* The file's fate is known. Whether the client is still there or not, the mark follows. */
 static enum request_step
 stored(struct request *r, enum err e, int status)
@@ -10,13 +33,17 @@ stored(struct request *r, enum err e, int status)
 	r->write.busy = false;
 	r->write.status = status;
 	if (r->conn == NULL) {
-		writer_finish(r->sv->writer, &r->write.op, e == ERR_OK ? WRITER_ANSWERED : WRITER_UNKNOWN, NULL, NULL);
+		end_bracket(r, e == ERR_OK ? WRITER_ANSWERED : WRITER_UNKNOWN);
 		return STEP_DONE;
+	}
+	if (e == ERR_PRECOND) {
+		end_bracket(r, WRITER_NOT_SENT);
+		return request_answer(r, 412, NULL, PUT_EXISTS);
 	}
 	if (e == ERR_OK || e == ERR_NOTFOUND)
 		return STEP_MARK;
 	log_error("proxy", "%s: cannot be written: %s", log_key(r->route.key, r->route.klen), err_text(e));
-	writer_finish(r->sv->writer, &r->write.op, WRITER_UNKNOWN, NULL, NULL);
+	end_bracket(r, WRITER_UNKNOWN);
 	return request_answer(r, e == ERR_NOSPACE ? 507 : err_http(e), NULL, err_text(e));
 }
 
@@ -50,7 +77,7 @@ step_store(struct request *r)
 {
 	bool body = r->pass.framing == HTTP1_CHUNKED || (r->pass.framing == HTTP1_LENGTH && r->pass.length > 0);
 
-	r->write.file = writer_file_open(r->sv->writer, r->route.key, r->route.klen);
+	r->write.file = writer_file_open(r->sv->writer, r->route.key, r->route.klen, r->write.exclusive);
 	if (body) {
 		r->reading_body = true;
 		http_conn_read_body(r->conn);

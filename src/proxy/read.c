@@ -31,10 +31,12 @@ make_head(struct request *r)
 {
 	const struct conf_prefix *p = r->route.prefix;
 
+	/* What only a program with the token may read is for no cache. */
+	const char *cache = r->auth.token && p->class != CONF_CLASS_PUBLIC ? "private, no-store" : p == NULL ? NULL : p->cache_control;
+
 	str_clear(&r->read.head);
 	(void)str_reserve(&r->read.head, HEAD_MOST);
-	answer_head(&r->read.answer, mime_type(r->route.key, r->route.klen), p == NULL ? NULL : p->cache_control,
-	    http_server_date(r->sv->http), &r->read.head);
+	answer_head(&r->read.answer, mime_type(r->route.key, r->route.klen), cache, http_server_date(r->sv->http), &r->read.head);
 	r->read.is_ready = true;
 }
 

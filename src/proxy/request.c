@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "base/metrics.h"
 #include "base/trip.h"
+#include "coord/phase.h"
 #include "proxy/accesslog.h"
 #include "proxy/forward.h"
 #include "proxy/mutant.h"
@@ -91,6 +92,20 @@ is_repeatable(const struct http1_head *h)
 	return false;
 }
 
+/* A condition that is not looked at would overwrite what its sender wanted to keep. */
+static void
+take_conditions(struct request *r, const struct http1_head *h)
+{
+	const struct http1_header *none = http1_find(h, "If-None-Match");
+
+	if (none != NULL && r->route.what == ROUTE_STORE && http1_only(h, "If-None-Match") == none && str_slice_eq(none->value.p, none->value.n, "*"))
+		r->write.exclusive = true;
+	else if (none != NULL || http1_find(h, "If-Match") != NULL || http1_find(h, "If-Unmodified-Since") != NULL)
+		r->write.cannot = "of conditions only If-None-Match: * with PUT is built";
+	if (http1_find(h, "Content-Range") != NULL)
+		r->write.cannot = "a file is stored whole: no Content-Range";
+}
+
 /* The head is there only now: whatever a later step needs of it is taken here. */
 static void
 take_head(struct request *r, const struct http1_head *h)
@@ -117,6 +132,11 @@ take_head(struct request *r, const struct http1_head *h)
 		break;
 	case ROUTE_STORE:
 	case ROUTE_REMOVE:
+		take_conditions(r, h);
+		break;
+	case ROUTE_LIST:
+		list_take(r, h);
+		break;
 	case ROUTE_REFUSE:
 		break;
 	}
@@ -160,7 +180,11 @@ request_admitted(struct request *r)
 		return STEP_INTENT;
 	case ROUTE_STORE:
 	case ROUTE_REMOVE:
-		return STEP_INTENT;
+		if (r->write.cannot != NULL)
+			return request_answer(r, 501, NULL, r->write.cannot);
+		return r->write.exclusive && put_exists(r) ? request_answer(r, 412, NULL, PUT_EXISTS) : STEP_INTENT;
+	case ROUTE_LIST:
+		return STEP_LIST;
 	}
 	return STEP_REFUSE;
 }
@@ -224,6 +248,7 @@ carry_out(const struct request *r)
 	case ROUTE_WRITE:
 	case ROUTE_PASS:
 	case ROUTE_READ:
+	case ROUTE_LIST:
 	case ROUTE_REFUSE:
 		break;
 	}
@@ -258,7 +283,7 @@ step_intent(struct request *r)
 
 	if (e != ERR_OK)
 		return refuse_write(r, e);
-	if (TRIP_MUTANT("late-intent"))
+	if (!phase_row(r->snap->phase)->mirror || TRIP_MUTANT("late-intent"))
 		return carry_out(r);
 	r->write.busy = true;
 	r->write.op = writer_begin(r->sv->writer, r->route.key, r->route.klen, op, on_begun, r);
@@ -284,7 +309,7 @@ on_finished(void *arg, enum err e, bool mirrored)
 enum request_step
 step_mark(struct request *r)
 {
-	if (TRIP_MUTANT("late-intent"))
+	if (r->write.op == NULL)	/* passthrough: not bracketed */
 		return request_answer(r, r->write.status, NULL, NULL);
 	r->write.finishing = r->write.op;
 	writer_finish(r->sv->writer, &r->write.op, WRITER_ANSWERED, on_finished, r);
@@ -433,6 +458,7 @@ step_done(struct request *r)
 	auth_fini(r);
 	pass_fini(r);
 	read_fini(r);
+	list_fini(r);
 	writer_file_discard(&r->write.file);
 	if (r->write.busy) {
 		/* Its callback comes here again. */

@@ -20,6 +20,7 @@
 #include "proxy/writer.h"
 #include "store/store.h"
 
+struct list_job;
 struct server;
 struct snapshot;
 
@@ -55,6 +56,8 @@ struct request_write {
 	struct writer_file *file;
 	bool busy;			/* a callback that cannot be withdrawn is to come (the intent, the commit): the request must outlive it */
 	bool sent;			/* something may have been written */
+	bool exclusive;			/* STORE: only where there is no such file (If-None-Match: *) */
+	const char *cannot;		/* STORE, REMOVE: a condition or a range that we cannot keep to */
 	int status;			/* writes = disk: the answer, once marked */
 };
 
@@ -89,6 +92,7 @@ struct request {
 	struct request_pass pass;
 	struct request_write write;
 	struct request_read read;
+	struct list_job *list;		/* a listing that is being made */
 
 	/* For the access log. */
 	struct str line, referer, agent;
@@ -140,10 +144,15 @@ enum request_step pass_release(struct request *r, enum err e);
 enum request_step pass_durable(struct request *r);
 void pass_fini(struct request *r);
 /* put.c */
+#define PUT_EXISTS "there is such a file already"
+bool put_exists(struct request *r);
 void put_body(struct request *r, const void *p, size_t n);
 void put_body_end(struct request *r);
 /* The intent is on disk: the file may take its place. */
 void put_durable(struct request *r);
+/* list.c: takes what the query asks for. */
+void list_take(struct request *r, const struct http1_head *h);
+void list_fini(struct request *r);
 /* read.c */
 void read_drain(struct request *r);
 void read_fini(struct request *r);

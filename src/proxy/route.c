@@ -21,6 +21,8 @@ route_name(enum route_what w)
 		return "store";
 	case ROUTE_REMOVE:
 		return "remove";
+	case ROUTE_LIST:
+		return "list";
 	}
 	return "?";
 }
@@ -117,19 +119,48 @@ decide_write(struct route *r, const struct http1_head *h, const char *key, size_
 	return false;
 }
 
-static void
-decide_media(struct route *r, const struct http1_head *h, const struct conf *c, const char *key, size_t klen)
+/* Is it a request for what we are the server of in every phase? */
+static bool
+is_own(const struct route *r, const struct http1_head *h)
 {
-	bool upload = conf_is_upload(c, r->path.p, r->path.len);
+	if (r->prefix == NULL || r->prefix->writes != CONF_WRITES_DISK)
+		return false;
+	if (is(h, "PUT") || is(h, "DELETE"))
+		return true;
+	return (is(h, "GET") || is(h, "HEAD")) && allow_token(r->prefix, h);
+}
+
+static bool
+is_read(const struct route *r, const struct http1_head *h, const struct conf *c, bool own)
+{
+	if (!is(h, "GET") && !is(h, "HEAD"))
+		return false;
+	return own || (r->prefix->class == CONF_CLASS_PUBLIC && c->source == CONF_SOURCE_DISK);
+}
+
+static void
+decide_media(struct route *r, const struct http1_head *h, const struct conf *c, enum phase phase, const char *key, size_t klen)
+{
+	bool upload = phase != PHASE_PASSTHROUGH && conf_is_upload(c, r->path.p, r->path.len), own;
 	enum keypath_fault fault = keypath_check(key, klen);
 
 	r->prefix = conf_prefix_for(c, r->path.p, r->path.len);
+	own = is_own(r, h);
+	if (phase == PHASE_PASSTHROUGH && !own) {
+		r->prefix = NULL;
+		return;
+	}
 	if (fault == KEYPATH_OURS) {
 		refuse(r, 404, "no such file");
 		return;
 	}
 	if (r->prefix != NULL && r->prefix->class == CONF_CLASS_DENY) {
 		refuse(r, 403, "forbidden");
+		return;
+	}
+	if (own && fault == KEYPATH_EMPTY && is(h, "GET")) {
+		r->what = ROUTE_LIST;
+		set_key(r, key, klen);
 		return;
 	}
 	/* A folder is nothing that we could serve. */
@@ -139,7 +170,7 @@ decide_media(struct route *r, const struct http1_head *h, const struct conf *c, 
 	}
 	if (decide_write(r, h, key, klen))
 		return;
-	if (r->prefix->class == CONF_CLASS_PUBLIC && c->source == CONF_SOURCE_DISK && (is(h, "GET") || is(h, "HEAD"))) {
+	if (is_read(r, h, c, own)) {
 		r->what = ROUTE_READ;
 		set_key(r, key, klen);
 		return;
@@ -171,12 +202,10 @@ route_decide(struct route *r, const struct http1_head *h, const struct conf *c, 
 		decide_odd(r, c, phase);
 		return;
 	}
-	if (phase == PHASE_PASSTHROUGH)
-		return;
 	key = conf_key_of(c, r->path.p, r->path.len, &klen);
 	if (key != NULL)
-		decide_media(r, h, c, key, klen);
-	else
+		decide_media(r, h, c, phase, key, klen);
+	else if (phase != PHASE_PASSTHROUGH)
 		pass_or_upload(r, conf_is_upload(c, r->path.p, r->path.len));
 }
 

@@ -20,11 +20,17 @@ enum route_what {
 	ROUTE_READ,	/* public media: served from the disk or R2 */
 	ROUTE_WRITE,	/* to the upstream between an intent and the finish of the write */
 	ROUTE_STORE,	/* writes = disk: the body becomes the file */
-	ROUTE_REMOVE	/* writes = disk: the file is unlinked */
+	ROUTE_REMOVE,	/* writes = disk: the file is unlinked */
+	ROUTE_LIST	/* writes = disk, with its token: a folder's names */
 };
 /* A word for the access log and the metrics. */
 const char *route_name(enum route_what w);
 
+/*
+ * Below a prefix with writes = disk we are the server of PUT and DELETE in every phase, passthrough too: a program that stores
+ * through us must not have to know the phase. Whoever bears the prefix's token reads and lists there as well, whatever the class:
+ * a program inside the application must not have to ask the application, which may be waiting for it.
+ */
 struct route {
 	enum route_what what;
 	bool changes;			/* the method may change something */
@@ -32,7 +38,7 @@ struct route {
 	const char *why;		/* ROUTE_REFUSE: a line for the client; static */
 	const struct conf_prefix *prefix;	/* of the snapshot; NULL: none */
 	struct str path;		/* the decoded path, owner of key */
-	const char *key;		/* READ, STORE, REMOVE, and WRITE where the URL names it; else NULL */
+	const char *key;		/* READ, STORE, REMOVE, and WRITE where the URL names it; LIST: the folder, "" or ending in /; else NULL */
 	size_t klen;
 	enum mark_op op;		/* WRITE with a key */
 };

@@ -735,9 +735,9 @@ writer_promote(struct writer *w, const char *key, size_t klen)
 }
 
 struct writer_file *
-writer_file_open(struct writer *w, const char *key, size_t klen)
+writer_file_open(struct writer *w, const char *key, size_t klen, bool exclusive)
 {
-	return writer_disk_open(w->env, key, klen);
+	return writer_disk_open(w->env, key, klen, exclusive);
 }
 
 void

@@ -79,7 +79,8 @@ void writer_promote(struct writer *w, const char *key, size_t klen);
 /* writes = disk: the proxy itself stores a body. Between begin and finish. Chunks are written on the pool in order. */
 struct writer_file;
 typedef void writer_file_done(void *arg, enum err e, bool created);
-struct writer_file *writer_file_open(struct writer *w, const char *key, size_t klen);
+/* exclusive: commit fails with PRECOND if there is such a file. */
+struct writer_file *writer_file_open(struct writer *w, const char *key, size_t klen, bool exclusive);
 /* false: pause the source until drained(arg) is called. */
 bool writer_file_write(struct writer_file *f, const void *p, size_t n, void (*drained)(void *arg), void *arg);
 /* fsync, rename into place, fsync of the folder. */

@@ -35,7 +35,7 @@ struct writer_file {
 	struct str writing;		/* the pool's */
 	enum err e;
 	enum err work_e;		/* the pool's; e follows when its job has ended */
-	bool created, commit;
+	bool created, commit, exclusive;
 	void (*drained)(void *arg);
 	void *drained_arg;
 	writer_file_done *done;
@@ -81,8 +81,12 @@ file_work(void *arg)
 		}
 		return;
 	case FILE_COMMIT:
-		if (f->work_e == ERR_OK)
+		if (f->work_e == ERR_OK && f->exclusive) {
+			f->work_e = local_tmp_commit_new(f->local, f->fd, &f->tmp_key, f->key, f->klen);
+			f->created = true;
+		} else if (f->work_e == ERR_OK) {
 			f->work_e = local_tmp_commit(f->local, f->fd, &f->tmp_key, f->key, f->klen, &f->created);
+		}
 		return;
 	case FILE_UNLINK:
 		f->work_e = local_unlink(f->local, f->key, f->klen);
@@ -151,10 +155,11 @@ file_new(const struct reconcile_env *env, const char *key, size_t klen, enum fil
 }
 
 struct writer_file *
-writer_disk_open(const struct reconcile_env *env, const char *key, size_t klen)
+writer_disk_open(const struct reconcile_env *env, const char *key, size_t klen, bool exclusive)
 {
 	struct writer_file *f = file_new(env, key, klen, FILE_CREATE);
 
+	f->exclusive = exclusive;
 	pool_submit(f->pool, &f->job, file_work, file_worked, f);
 	return f;
 }

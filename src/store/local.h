@@ -58,9 +58,29 @@ enum err local_tmp_create(struct local *l, const char *key, size_t klen, int *fd
 /* fsync, rename over key, fsync of the folder; frees tmp_key (discarded if it fails). fd stays the caller's. created: there
  * was no such file. EXISTS: a folder, or below a file. */
 enum err local_tmp_commit(struct local *l, int fd, char **tmp_key, const char *key, size_t klen, bool *created) ERR_MUST_CHECK;
+/* The same, but never over anything: PRECOND if the name is taken. */
+enum err local_tmp_commit_new(struct local *l, int fd, char **tmp_key, const char *key, size_t klen) ERR_MUST_CHECK;
 void local_tmp_discard(struct local *l, char **tmp_key);
 /* unlink and fsync of the folder. */
 enum err local_unlink(struct local *l, const char *key, size_t klen) ERR_MUST_CHECK;
+/* A folder's names, a page at a time: those behind `after` (exclusive; NULL: from the beginning), ascending by their bytes, at most
+ * max. Files and folders only: no symlinks, nothing special, no names of ours. folder: "" or ending in '/'.
+ * NOTFOUND: no such folder, proven as a key's absence is. Reads the whole folder once for each page; memory for one page. out is
+ * empty after an error, and wants local_names_fini in any case. */
+struct local_name {
+	char *name;
+	size_t len;
+	bool is_folder;
+	uint64_t size;
+	int64_t mtime_ns;
+};
+struct local_names {
+	struct local_name *v;	/* room for max + 1 */
+	size_t n;
+	char *last;		/* where the next page begins behind; NULL: this is the last one */
+};
+enum err local_list(struct local *l, const char *folder, size_t flen, const char *after, size_t max, struct local_names *out) ERR_MUST_CHECK;
+void local_names_fini(struct local_names *names);
 /* Free bytes of the file system. */
 enum err local_free_space(struct local *l, uint64_t *bytes) ERR_MUST_CHECK;
 

@@ -159,21 +159,36 @@ rename_into_place(int dir, const char *from, const char *to, bool *created)
 	return errno == EISDIR || errno == ENOTEMPTY ? ERR_EXISTS : err_from_errno(errno);
 }
 
-enum err
-local_tmp_commit(struct local *l, int fd, char **tmp_key, const char *key, size_t klen, bool *created)
+/* Two at once: one of them finds the other's. Where the file system has no such rename, a second name is as exclusive. */
+static enum err
+rename_where_none(int dir, const char *from, const char *to)
 {
-	const char *slash = strrchr(*tmp_key, '/');
+	if (TRIP("disk", "rename"))
+		return err_from_errno(errno);
+	if (renameat2(dir, from, dir, to, RENAME_NOREPLACE) == 0)
+		return ERR_OK;
+	if ((errno == EINVAL || errno == ENOSYS) && linkat(dir, from, dir, to, 0) == 0) {
+		(void)unlinkat(dir, from, 0);
+		return ERR_OK;
+	}
+	return errno == EEXIST ? ERR_PRECOND : err_from_errno(errno);
+}
+
+/* created NULL: only where there is none. */
+static enum err
+commit(struct local *l, int fd, char **tmp_key, const char *key, size_t klen, bool *created)
+{
+	const char *slash = strrchr(*tmp_key, '/'), *name = slash != NULL ? slash + 1 : *tmp_key;
 	struct local_split s;
 	int dir = -1;
 	enum err e = local_split_key(&s, key, klen);
 
-	*created = false;
 	if (e == ERR_OK && (dir = local_open_parent(l, &s)) < 0)
 		e = err_from_errno(errno);
 	if (e == ERR_OK && (TRIP("disk", "fsync") || fsync(fd) < 0))
 		e = err_from_errno(errno);
 	if (e == ERR_OK)
-		e = rename_into_place(dir, slash != NULL ? slash + 1 : *tmp_key, s.base, created);
+		e = created != NULL ? rename_into_place(dir, name, s.base, created) : rename_where_none(dir, name, s.base);
 	if (e == ERR_OK) {
 		mem_free(*tmp_key);
 		*tmp_key = NULL;
@@ -183,6 +198,19 @@ local_tmp_commit(struct local *l, int fd, char **tmp_key, const char *key, size_
 		(void)close(dir);
 	local_tmp_discard(l, tmp_key);
 	return e;
+}
+
+enum err
+local_tmp_commit(struct local *l, int fd, char **tmp_key, const char *key, size_t klen, bool *created)
+{
+	*created = false;
+	return commit(l, fd, tmp_key, key, klen, created);
+}
+
+enum err
+local_tmp_commit_new(struct local *l, int fd, char **tmp_key, const char *key, size_t klen)
+{
+	return commit(l, fd, tmp_key, key, klen, NULL);
 }
 
 void

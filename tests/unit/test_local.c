@@ -291,6 +291,91 @@ write_key(const char *key, const char *text, bool *created)
 	return e;
 }
 
+static enum err
+write_new(const char *key, const char *text)
+{
+	char *tmp;
+	int fd;
+	enum err e = local_tmp_create(l, Z(key), &fd, &tmp);
+
+	assert_int_equal(e, ERR_OK);
+	assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+	e = local_tmp_commit_new(l, fd, &tmp, Z(key));
+	assert_null(tmp);
+	assert_int_equal(close(fd), 0);
+	return e;
+}
+
+static void
+test_write_new(void **state)
+{
+	(void)state;
+	assert_int_equal(write_new("n/new", "one"), ERR_OK);
+	assert_int_equal(write_new("n/new", "two"), ERR_PRECOND);
+	assert_int_equal(write_new("d/sub", "x"), ERR_PRECOND);
+	assert_int_equal(write_new("d/link", "x"), ERR_PRECOND);
+	assert_int_equal(system("test -z \"$(find . -name '.r2shim-tmp-*')\" && test \"$(cat n/new)\" = one"), 0);
+}
+
+/* "a b/ c" for a file a, a folder b and a file c; a dot behind them: there is more. */
+static void
+expect_list(const char *folder, const char *after, size_t max, const char *names)
+{
+	struct local_names got;
+	struct str s = STR_INIT;
+
+	assert_int_equal(local_list(l, Z(folder), after, max, &got), ERR_OK);
+	for (size_t i = 0; i < got.n; i++)
+		str_printf(&s, "%s%s%s", i > 0 ? " " : "", got.v[i].name, got.v[i].is_folder ? "/" : "");
+	if (got.last != NULL)
+		str_printf(&s, " .%s", got.last);
+	assert_string_equal(str_z(&s), names);
+	str_fini(&s);
+	local_names_fini(&got);
+}
+
+static void
+test_list(void **state)
+{
+	struct local_names got;
+
+	(void)state;
+	/* No symlinks, no FIFO, no names of ours; by bytes. */
+	expect_list("d/", NULL, 10, "caf\xe9 e\xcc\x81.png f.txt sub/");
+	expect_list("", NULL, 10, "d/");
+	expect_list("d/sub/", NULL, 10, "");
+	put_file("d/sub/B", "");
+	put_file("d/sub/a", "x");
+	put_file("d/sub/a.", "");
+	put_file("d/sub/b", "");
+	put_file("d/sub/.r2shim-tmp-1", "");
+	put_file("d/sub/.hidden", "");
+	expect_list("d/sub/", NULL, 5, ".hidden B a a. b");
+	expect_list("d/sub/", NULL, 2, ".hidden B .B");
+	expect_list("d/sub/", "B", 2, "a a. .a.");
+	expect_list("d/sub/", "a.", 2, "b");
+	expect_list("d/sub/", "b", 2, "");
+	expect_list("d/sub/", "A", 1, "B .B");
+	assert_int_equal(local_list(l, Z("d/sub/"), NULL, 3, &got), ERR_OK);
+	assert_int_equal(got.v[2].size, 1);
+	assert_true(got.v[2].mtime_ns > 1600000000000000000);
+	local_names_fini(&got);
+	for (size_t i = 0; i < 5; i++) {
+		static const char *const no[] = {"none/", "d/none/", "d/f.txt/", "dlink/", "d/f.txt/x/"};
+
+		assert_int_equal(local_list(l, Z(no[i]), NULL, 3, &got), ERR_NOTFOUND);
+		assert_int_equal(got.n, 0);
+		local_names_fini(&got);
+	}
+	/* A root that is gone is not an empty folder. */
+	assert_int_equal(unlink(".r2shim-root"), 0);
+	assert_int_equal(local_list(l, Z("none/"), NULL, 3, &got), ERR_SENTINEL);
+	local_names_fini(&got);
+	assert_int_equal(mkdir("empty", 0755), 0);
+	assert_int_equal(local_list(l, Z("empty/"), NULL, 3, &got), ERR_SENTINEL);
+	local_names_fini(&got);
+}
+
 static void
 test_write(void **state)
 {
@@ -359,7 +444,7 @@ main(void)
 {
 #define ROW(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {ROW(test_sentinel), ROW(test_open_key), ROW(test_look),
-	    ROW(test_no_evidence), ROW(test_digest), ROW(test_locked), ROW(test_write), ROW(test_meta)};
+	    ROW(test_no_evidence), ROW(test_digest), ROW(test_locked), ROW(test_write), ROW(test_write_new), ROW(test_list), ROW(test_meta)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

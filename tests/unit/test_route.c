@@ -8,6 +8,8 @@
 static char *uploads[] = { (char *)(uintptr_t) "/upload/" };
 static struct conf_prefix prefixes[] = {
 	{ .url = (char *)(uintptr_t) "/media/disk/", .url_len = 12, .class = CONF_CLASS_PUBLIC, .writes = CONF_WRITES_DISK },
+	{ .url = (char *)(uintptr_t) "/media/mine/", .url_len = 12, .class = CONF_CLASS_AUTHORIZED, .writes = CONF_WRITES_DISK,
+		.token = (char *)(uintptr_t) "sesame" },
 	{ .url = (char *)(uintptr_t) "/media/deny/", .url_len = 12, .class = CONF_CLASS_DENY },
 	{ .url = (char *)(uintptr_t) "/media/auth/", .url_len = 12, .class = CONF_CLASS_AUTHORIZED },
 	{ .url = (char *)(uintptr_t) "/media/pass/", .url_len = 12, .class = CONF_CLASS_UPSTREAM },
@@ -23,6 +25,9 @@ static struct conf conf = {
 	.canary = 100,
 };
 
+/* Further header lines of the requests. */
+static const char *bearing = "";
+
 static void
 check(const char *method, const char *target, enum phase phase, enum route_what what, const char *key)
 {
@@ -33,7 +38,7 @@ check(const char *method, const char *target, enum phase phase, enum route_what 
 	size_t scan = 0, used;
 	char text[4096];
 
-	snprintf(text, sizeof text, "%s %s HTTP/1.1\r\nHost: x\r\n\r\n", method, target);
+	snprintf(text, sizeof text, "%s %s HTTP/1.1\r\nHost: x\r\n%s\r\n", method, target, bearing);
 	assert_int_equal(http1_parse_request(&h, text, strlen(text), &lim, &scan, &used, &bad), HTTP1_DONE);
 	route_init(&r);
 	route_decide(&r, &h, &conf, phase);
@@ -50,7 +55,7 @@ static void
 test_passthrough_touches_nothing(void **state)
 {
 	static const char *const methods[] = { "GET", "HEAD", "POST", "PUT", "DELETE", "MKCOL", "OPTIONS" };
-	static const char *const targets[] = { "/", "/media/a.jpg", "/media/deny/a", "/media/disk/a", "/upload/", "/media/../x", "/%2e%2e/x" };
+	static const char *const targets[] = { "/", "/media/a.jpg", "/media/deny/a", "/media/dav/a", "/media/auth/", "/upload/", "/media/../x", "/%2e%2e/x" };
 	size_t i, j;
 
 	(void)state;
@@ -129,6 +134,43 @@ test_media(void **state)
 			check(rows[i].method, rows[i].target, (enum phase)p, rows[i].what, rows[i].key);
 }
 
+/* Where we write ourselves we do so in every phase, and whoever bears the token reads and lists. */
+static void
+test_own(void **state)
+{
+	static const struct {
+		const char *method, *target;
+		enum route_what without, with;
+		const char *key, *key_without;
+	} rows[] = {
+		{ "PUT", "/media/mine/a", ROUTE_STORE, ROUTE_STORE, "mine/a", "mine/a" },
+		{ "DELETE", "/media/mine/a", ROUTE_REMOVE, ROUTE_REMOVE, "mine/a", "mine/a" },
+		{ "GET", "/media/mine/a", ROUTE_PASS, ROUTE_READ, "mine/a", NULL },
+		{ "HEAD", "/media/mine/a", ROUTE_PASS, ROUTE_READ, "mine/a", NULL },
+		{ "GET", "/media/mine/", ROUTE_PASS, ROUTE_LIST, "mine/", NULL },
+		{ "GET", "/media/mine/b/?after=c", ROUTE_PASS, ROUTE_LIST, "mine/b/", NULL },
+		{ "HEAD", "/media/mine/b/", ROUTE_PASS, ROUTE_PASS, NULL, NULL },
+		{ "POST", "/media/mine/a", ROUTE_PASS, ROUTE_PASS, NULL, NULL },
+		{ "PUT", "/media/mine/b/", ROUTE_PASS, ROUTE_PASS, NULL, NULL },
+		{ "GET", "/media/auth/a", ROUTE_PASS, ROUTE_PASS, NULL, NULL },
+		{ "GET", "/media/auth/", ROUTE_PASS, ROUTE_PASS, NULL, NULL },
+	};
+	size_t i;
+	int p;
+
+	(void)state;
+	for (p = PHASE_PASSTHROUGH; p <= PHASE_VALIDATE; p++)
+		for (i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+			bearing = "";
+			check(rows[i].method, rows[i].target, (enum phase)p, rows[i].without, rows[i].key_without);
+			bearing = "Authorization: Bearer sesam3\r\n";
+			check(rows[i].method, rows[i].target, (enum phase)p, rows[i].without, rows[i].key_without);
+			bearing = "Authorization: Bearer sesame\r\n";
+			check(rows[i].method, rows[i].target, (enum phase)p, rows[i].with, rows[i].key);
+		}
+	bearing = "";
+}
+
 static void
 test_options(void **state)
 {
@@ -186,6 +228,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_passthrough_touches_nothing),
 		cmocka_unit_test(test_media),
+		cmocka_unit_test(test_own),
 		cmocka_unit_test(test_options),
 		cmocka_unit_test(test_read_plan),
 	};
