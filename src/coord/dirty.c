@@ -64,6 +64,7 @@ dirty_entry_mark(struct dirty *d, struct dirty_entry *e, const struct mark *m)
 	d->owed -= e->m.gen > 0 && e->m.side == MARK_R2;
 	e->m = *m;
 	d->owed += e->m.gen > 0 && e->m.side == MARK_R2;
+	metrics_set(METRIC_OWED, NULL, (int64_t)d->owed);
 }
 
 void

@@ -8,19 +8,19 @@
 #include <stddef.h>
 
 enum phase {
-#define PHASE(id, name, read, miss, mirror, backfill, built, text) PHASE_##id,
+#define PHASE(id, name, read, miss, mirror, backfill, r2_first, built, text) PHASE_##id,
 #include "phases.def"
 #undef PHASE
 	PHASE_COUNT
 };
 enum phase_read { PHASE_FROM_UPSTREAM, PHASE_FROM_LOCAL, PHASE_FROM_CANARY, PHASE_FROM_R2 };
-enum phase_miss { PHASE_MISS_NONE, PHASE_MISS_FALLBACK, PHASE_MISS_VIOLATION };
+enum phase_miss { PHASE_MISS_NONE, PHASE_MISS_ERRORS, PHASE_MISS_FALLBACK, PHASE_MISS_VIOLATION };
 
 struct phase_row {
 	const char *name;
 	enum phase_read read;
 	enum phase_miss miss;
-	bool mirror, backfill, built;
+	bool mirror, backfill, r2_first, built;
 	const char *text;
 };
 const struct phase_row *phase_row(enum phase p);

@@ -12,7 +12,7 @@ enum { BODY_MAX = 64 * 1024 };
 static bool
 is_ours(const struct request *r)
 {
-	return r->route.what == ROUTE_STORE || r->route.what == ROUTE_REMOVE;
+	return r->route.what == ROUTE_STORE || r->route.what == ROUTE_REMOVE || r->route.what == ROUTE_FIRST;
 }
 
 void

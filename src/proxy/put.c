@@ -75,10 +75,8 @@ on_drained(void *arg)
 enum request_step
 step_store(struct request *r)
 {
-	bool body = r->pass.framing == HTTP1_CHUNKED || (r->pass.framing == HTTP1_LENGTH && r->pass.length > 0);
-
 	r->write.file = writer_file_open(r->sv->writer, r->route.key, r->route.klen, r->write.exclusive);
-	if (body) {
+	if (request_has_body(r)) {
 		r->reading_body = true;
 		http_conn_read_body(r->conn);
 	} else {

@@ -20,6 +20,7 @@
 enum {
 	YOUNG_S = 2,		/* a file this fresh may not be in R2 yet: no violation */
 	RETRIES_MAX = 2,	/* the object changed between the look and the read */
+	UNNOTICED_MARGIN_MS = 1000,	/* kernels stamp in ticks, clocks are set */
 	HEAD_MOST = 400		/* bytes of most heads: room that saves growing, no limit */
 };
 
@@ -64,7 +65,7 @@ answer_bare(struct request *r, enum request_source source)
 static enum request_step
 nobody_has_it(struct request *r)
 {
-	if (r->read.disk_err == ERR_NOTFOUND || (!r->read.asked_disk && r->read.r2_err == ERR_NOTFOUND))
+	if (r->read.disk_err == ERR_NOTFOUND || ((!r->read.asked_disk || r->read.plan.order == ROUTE_R2_ERRORS) && r->read.r2_err == ERR_NOTFOUND))
 		return request_answer(r, 404, NULL, "no such file");
 	return request_answer(r, 503, "Retry-After: 1\r\n", "neither side can serve this file now");
 }
@@ -176,6 +177,15 @@ send_file(struct request *r, int fd, const struct local_stat *st)
 	return STEP_REPLY;
 }
 
+/* Is the file from after the point up to which everything on the disk is known, or is marked? */
+static bool
+is_unnoticed(struct request *r, const struct local_stat *st)
+{
+	int64_t newest = st->mtime_ns > st->ctime_ns ? st->mtime_ns : st->ctime_ns;
+
+	return newest / 1000000 + UNNOTICED_MARGIN_MS >= (int64_t)dirty_clean(writer_dirty(r->sv->writer));
+}
+
 static enum request_step
 ask_disk(struct request *r)
 {
@@ -185,7 +195,39 @@ ask_disk(struct request *r)
 
 	r->read.asked_disk = true;
 	e = local_open_key(r->sv->local, r->route.key, r->route.klen, &fd, &st);
-	return e == ERR_OK ? send_file(r, fd, &st) : disk_failed(r, e);
+	if (e != ERR_OK)
+		return disk_failed(r, e);
+	/* Where R2's word is final only a file that nobody could have carried there yet is an exception. */
+	if (r->read.plan.order == ROUTE_R2_ERRORS && r->read.r2_err == ERR_NOTFOUND) {
+		if (!is_unnoticed(r, &st)) {
+			close(fd);
+			return nobody_has_it(r);
+		}
+		writer_noticed(r->sv->writer, r->route.key, r->route.klen);
+	}
+	return send_file(r, fd, &st);
+}
+
+static void
+on_asked(void *arg, enum err e, const struct mark *m)
+{
+	struct request *r = arg;
+
+	r->read.ask = NULL;
+	if (e != ERR_OK)
+		request_go(r, request_answer(r, 503, "Retry-After: 1\r\n", "R2 has no such file, and nobody can say whether the disk's was deleted"));
+	else if (m->gen > 0 && m->side == MARK_R2)
+		request_go(r, nobody_has_it(r));
+	else
+		request_go(r, ask_disk(r));
+}
+
+/* R2 has nothing: the disk's file may be one that was deleted in R2 first, by somebody of whom we have not heard yet. */
+static enum request_step
+ask_redis(struct request *r)
+{
+	r->read.ask = marks_get(r->sv->cluster, r->route.key, r->route.klen, on_asked, r);
+	return STEP_WAIT;
 }
 
 static enum request_step
@@ -193,11 +235,11 @@ r2_failed(struct request *r, enum err e)
 {
 	r->read.r2_err = e;
 	r->read.is_ready = false;
-	if (r->read.plan.order == ROUTE_R2_DISK && !r->read.asked_disk) {
+	if ((r->read.plan.order != ROUTE_R2_DISK && r->read.plan.order != ROUTE_R2_ERRORS) || r->read.asked_disk)
+		return nobody_has_it(r);
+	if (r->read.plan.order == ROUTE_R2_DISK || e != ERR_NOTFOUND)
 		count_fallback(r, e);
-		return ask_disk(r);
-	}
-	return nobody_has_it(r);
+	return e == ERR_NOTFOUND && r->read.plan.ask ? ask_redis(r) : ask_disk(r);
 }
 
 /* Tells the breaker: what is an answer, and what an outage. */
@@ -365,17 +407,19 @@ enum request_step
 step_read(struct request *r)
 {
 	struct dirty *d = writer_dirty(r->sv->writer);
+	struct route_marks m = { NULL, false, false };
 	struct mark mark;
-	bool dirty = false, uncertain = false;
 
-	if (phase_row(r->snap->phase)->read != PHASE_FROM_LOCAL) {
-		dirty = dirty_get(d, r->route.key, r->route.klen, &mark);
-		if (TRIP_MUTANT("ignore-tombstone") && dirty && mark.op == MARK_DELETE)
-			dirty = false;
-		uncertain = writer_uncertain(r->sv->writer);
+	/* Where the disk is read, only what it is owed makes a difference. */
+	if (phase_row(r->snap->phase)->read != PHASE_FROM_LOCAL || dirty_owed(d) > 0) {
+		m.mark = dirty_get(d, r->route.key, r->route.klen, &mark) ? &mark : NULL;
+		if (TRIP_MUTANT("ignore-tombstone") && m.mark != NULL && mark.op == MARK_DELETE)
+			m.mark = NULL;
+		m.uncertain = writer_uncertain(r->sv->writer);
+		m.armed = dirty_armed(d);
 	}
-	route_read_plan(&r->read.plan, r->snap->conf, r->snap->phase, r->route.key, r->route.klen, dirty ? &mark : NULL, uncertain);
-	if (r->read.plan.order == ROUTE_R2 || r->read.plan.order == ROUTE_R2_DISK)
+	route_read_plan(&r->read.plan, r->snap->conf, r->snap->phase, r->route.key, r->route.klen, &m);
+	if (r->read.plan.order == ROUTE_R2 || r->read.plan.order == ROUTE_R2_DISK || r->read.plan.order == ROUTE_R2_ERRORS)
 		return ask_r2(r);
 	return ask_disk(r);
 }
@@ -395,6 +439,7 @@ read_fini(struct request *r)
 		if (r->sv->r2_breaker.state == BREAKER_HALF_OPEN)
 			breaker_fail(&r->sv->r2_breaker, clock_mono_ms());
 	}
+	cluster_cancel(&r->read.ask);
 	answer_conds_fini(&r->read.conds);
 	str_fini(&r->read.head);
 }

@@ -92,13 +92,19 @@ is_repeatable(const struct http1_head *h)
 	return false;
 }
 
+static bool
+is_put(const struct request *r)
+{
+	return r->route.what == ROUTE_STORE || (r->route.what == ROUTE_FIRST && r->route.op == MARK_PUT);
+}
+
 /* A condition that is not looked at would overwrite what its sender wanted to keep. */
 static void
 take_conditions(struct request *r, const struct http1_head *h)
 {
 	const struct http1_header *none = http1_find(h, "If-None-Match");
 
-	if (none != NULL && r->route.what == ROUTE_STORE && http1_only(h, "If-None-Match") == none && str_slice_eq(none->value.p, none->value.n, "*"))
+	if (none != NULL && is_put(r) && http1_only(h, "If-None-Match") == none && str_slice_eq(none->value.p, none->value.n, "*"))
 		r->write.exclusive = true;
 	else if (none != NULL || http1_find(h, "If-Match") != NULL || http1_find(h, "If-Unmodified-Since") != NULL)
 		r->write.cannot = "of conditions only If-None-Match: * with PUT is built";
@@ -130,6 +136,7 @@ take_head(struct request *r, const struct http1_head *h)
 	case ROUTE_READ:
 		answer_conds_take(&r->read.conds, h);
 		break;
+	case ROUTE_FIRST:
 	case ROUTE_STORE:
 	case ROUTE_REMOVE:
 		take_conditions(r, h);
@@ -177,12 +184,15 @@ request_admitted(struct request *r)
 	case ROUTE_READ:
 		return STEP_READ;
 	case ROUTE_WRITE:
-		return STEP_INTENT;
 	case ROUTE_STORE:
 	case ROUTE_REMOVE:
 		if (r->write.cannot != NULL)
 			return request_answer(r, 501, NULL, r->write.cannot);
 		return r->write.exclusive && put_exists(r) ? request_answer(r, 412, NULL, PUT_EXISTS) : STEP_INTENT;
+	case ROUTE_FIRST:
+		if (r->write.cannot != NULL)
+			return request_answer(r, 501, NULL, r->write.cannot);
+		return r->route.op == MARK_PUT ? STEP_SPOOL : STEP_FIRST;
 	case ROUTE_LIST:
 		return STEP_LIST;
 	}
@@ -195,8 +205,8 @@ step_refuse(struct request *r)
 	return request_answer(r, r->route.status, NULL, r->route.why);
 }
 
-static enum request_step
-refuse_write(struct request *r, enum err e)
+enum request_step
+request_refuse_write(struct request *r, enum err e)
 {
 	log_error("proxy", "a write is refused: %s", err_text(e));
 	return request_answer(r, e == ERR_NOSPACE ? 507 : 503, "Retry-After: 5\r\n",
@@ -220,8 +230,8 @@ request_write_over(struct request *r)
 		writer_finish(r->sv->writer, &r->write.op, r->write.sent ? WRITER_UNKNOWN : WRITER_NOT_SENT, NULL, NULL);
 }
 
-static bool
-has_body(const struct request *r)
+bool
+request_has_body(const struct request *r)
 {
 	return r->pass.framing == HTTP1_CHUNKED || (r->pass.framing == HTTP1_LENGTH && r->pass.length > 0);
 }
@@ -234,7 +244,7 @@ cut_write(struct request *r, enum err e)
 	writer_file_discard(&r->write.file);
 	request_stop_body(r);
 	request_write_over(r);
-	return refuse_write(r, e);
+	return request_refuse_write(r, e);
 }
 
 static enum request_step
@@ -245,6 +255,7 @@ carry_out(const struct request *r)
 		return STEP_STORE;
 	case ROUTE_REMOVE:
 		return STEP_REMOVE;
+	case ROUTE_FIRST:
 	case ROUTE_WRITE:
 	case ROUTE_PASS:
 	case ROUTE_READ:
@@ -282,13 +293,13 @@ step_intent(struct request *r)
 	enum mark_op op = r->route.what == ROUTE_REMOVE ? MARK_DELETE : r->route.op;
 
 	if (e != ERR_OK)
-		return refuse_write(r, e);
+		return request_refuse_write(r, e);
 	if (!phase_row(r->snap->phase)->mirror || TRIP_MUTANT("late-intent"))
 		return carry_out(r);
 	r->write.busy = true;
 	r->write.op = writer_begin(r->sv->writer, r->route.key, r->route.klen, op, on_begun, r);
 	/* A body travels while the journal syncs, all but its end. What has none is all end. */
-	return has_body(r) || r->route.what == ROUTE_STORE ? carry_out(r) : STEP_WAIT;
+	return request_has_body(r) || r->route.what == ROUTE_STORE ? carry_out(r) : STEP_WAIT;
 }
 
 static void
@@ -360,7 +371,9 @@ request_body_end(struct request *r)
 	r->body_ended = true;
 	if (!r->reading_body)
 		return;
-	if (r->write.file != NULL)
+	if (r->write.file != NULL && r->route.what == ROUTE_FIRST)
+		first_body_end(r);
+	else if (r->write.file != NULL)
 		put_body_end(r);
 	else
 		pass_body_end(r);
@@ -466,6 +479,7 @@ step_done(struct request *r)
 		return STEP_WAIT;
 	}
 	request_write_over(r);
+	primary_forget(&r->write.first);
 	if (r->write.finishing != NULL)
 		writer_forget(r->sv->writer, &r->write.finishing);
 	MUTANT_LATE_INTENT(r);

@@ -54,10 +54,11 @@ struct request_write {
 	struct writer_op *op;		/* begun, not finished */
 	struct writer_op *finishing;	/* finish was called, done is to come */
 	struct writer_file *file;
+	struct primary_op *first;	/* on its way to R2: done is to come */
 	bool busy;			/* a callback that cannot be withdrawn is to come (the intent, the commit): the request must outlive it */
 	bool sent;			/* something may have been written */
-	bool exclusive;			/* STORE: only where there is no such file (If-None-Match: *) */
-	const char *cannot;		/* STORE, REMOVE: a condition or a range that we cannot keep to */
+	bool exclusive;			/* STORE, FIRST: only where there is no such file (If-None-Match: *) */
+	const char *cannot;		/* STORE, REMOVE, FIRST: a condition or a range that we cannot keep to */
 	int status;			/* writes = disk: the answer, once marked */
 };
 
@@ -71,6 +72,7 @@ struct request_read {
 	bool look;			/* HEAD first */
 	bool is_ready;			/* head is made: the next byte starts the answer */
 	bool asked_disk, asked_r2, fell_back;
+	struct cluster_call *ask;	/* Redis is asked whether the disk may answer */
 	enum err disk_err, r2_err;
 	unsigned retries;
 	uint64_t sent;
@@ -118,6 +120,10 @@ void request_over(struct request *r, bool ok, enum http_close why);
 void request_go(struct request *r, enum request_step next);
 /* For ROUTE and AUTH: what the request asks for may be done. The step that begins it. */
 enum request_step request_admitted(struct request *r);
+/* Has the client's message a body? */
+bool request_has_body(const struct request *r);
+/* No write can be taken: 507 or 503. */
+enum request_step request_refuse_write(struct request *r, enum err e);
 /* Nobody takes the rest of the client's body: the server drains a little of it, or closes. */
 void request_stop_body(struct request *r);
 /* The write ends without an answer of the upstream's. While its intent is on its way to the disk, DONE does this instead. */
@@ -153,6 +159,8 @@ void put_durable(struct request *r);
 /* list.c: takes what the query asks for. */
 void list_take(struct request *r, const struct http1_head *h);
 void list_fini(struct request *r);
+/* first.c */
+void first_body_end(struct request *r);
 /* read.c */
 void read_drain(struct request *r);
 void read_fini(struct request *r);

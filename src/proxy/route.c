@@ -23,6 +23,8 @@ route_name(enum route_what w)
 		return "remove";
 	case ROUTE_LIST:
 		return "list";
+	case ROUTE_FIRST:
+		return "r2-first";
 	}
 	return "?";
 }
@@ -97,10 +99,16 @@ set_key(struct route *r, const char *key, size_t klen)
 
 /* PUT and DELETE on a media URL, by who carries them out. False: none of ours. */
 static bool
-decide_write(struct route *r, const struct http1_head *h, const char *key, size_t klen)
+decide_write(struct route *r, const struct http1_head *h, enum phase phase, const char *key, size_t klen)
 {
 	bool put = is(h, "PUT"), del = is(h, "DELETE");
 
+	if (r->prefix->writes != CONF_WRITES_NONE && (put || del) && phase_row(phase)->r2_first && keypath_check(key, klen) == KEYPATH_OK) {
+		r->what = ROUTE_FIRST;
+		r->op = del ? MARK_DELETE : MARK_PUT;
+		set_key(r, key, klen);
+		return true;
+	}
 	if (r->prefix->writes == CONF_WRITES_UPSTREAM) {
 		if (!r->changes)
 			return false;
@@ -168,7 +176,7 @@ decide_media(struct route *r, const struct http1_head *h, const struct conf *c, 
 		pass_or_upload(r, upload);
 		return;
 	}
-	if (decide_write(r, h, key, klen))
+	if (decide_write(r, h, phase, key, klen))
 		return;
 	if (is_read(r, h, c, own)) {
 		r->what = ROUTE_READ;
@@ -210,8 +218,7 @@ route_decide(struct route *r, const struct http1_head *h, const struct conf *c, 
 }
 
 void
-route_read_plan(struct route_plan *p, const struct conf *c, enum phase phase, const char *key, size_t klen, const struct mark *mark,
-    bool uncertain)
+route_read_plan(struct route_plan *p, const struct conf *c, enum phase phase, const char *key, size_t klen, const struct route_marks *m)
 {
 	const struct phase_row *row = phase_row(phase);
 	bool r2 = row->read == PHASE_FROM_R2;
@@ -219,22 +226,24 @@ route_read_plan(struct route_plan *p, const struct conf *c, enum phase phase, co
 	*p = (struct route_plan){ .order = ROUTE_DISK };
 	if (keypath_check(key, klen) != KEYPATH_OK)
 		return;
-	if (mark != NULL) {
+	if (m->mark != NULL) {
 		/* The side whose write was confirmed last, and never the other. */
-		p->order = mark->side == MARK_R2 ? ROUTE_R2 : ROUTE_DISK;
+		p->order = m->mark->side == MARK_R2 ? ROUTE_R2 : ROUTE_DISK;
 		return;
 	}
 	if (row->read == PHASE_FROM_CANARY)
 		r2 = phase_canary(key, klen, (unsigned)c->canary);
 	else if (row->read != PHASE_FROM_R2)
 		return;
-	if (row->miss == PHASE_MISS_NONE) {
-		p->order = r2 ? ROUTE_R2 : ROUTE_DISK;
-		return;
-	}
 	p->violation = row->miss == PHASE_MISS_VIOLATION;
-	if (uncertain)
+	/* Where R2 may be the newer side, and nobody can say of which keys, the disk proves nothing. */
+	if (row->miss == PHASE_MISS_NONE || (r2 && m->uncertain && m->armed))
+		p->order = r2 ? ROUTE_R2 : ROUTE_DISK;
+	else if (row->miss == PHASE_MISS_ERRORS)
+		p->order = ROUTE_R2_ERRORS;
+	else if (m->uncertain)
 		p->order = ROUTE_DISK_CAUTIOUS;
 	else
 		p->order = r2 ? ROUTE_R2_DISK : ROUTE_DISK_R2;
+	p->ask = m->armed || row->miss == PHASE_MISS_ERRORS;
 }

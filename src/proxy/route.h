@@ -21,7 +21,8 @@ enum route_what {
 	ROUTE_WRITE,	/* to the upstream between an intent and the finish of the write */
 	ROUTE_STORE,	/* writes = disk: the body becomes the file */
 	ROUTE_REMOVE,	/* writes = disk: the file is unlinked */
-	ROUTE_LIST	/* writes = disk, with its token: a folder's names */
+	ROUTE_LIST,	/* writes = disk, with its token: a folder's names */
+	ROUTE_FIRST	/* from r2-primary on: PUT and DELETE go to R2 first, whoever carried them out before */
 };
 /* A word for the access log and the metrics. */
 const char *route_name(enum route_what w);
@@ -38,9 +39,9 @@ struct route {
 	const char *why;		/* ROUTE_REFUSE: a line for the client; static */
 	const struct conf_prefix *prefix;	/* of the snapshot; NULL: none */
 	struct str path;		/* the decoded path, owner of key */
-	const char *key;		/* READ, STORE, REMOVE, and WRITE where the URL names it; LIST: the folder, "" or ending in /; else NULL */
+	const char *key;		/* READ, STORE, REMOVE, FIRST, and WRITE where the URL names it; LIST: the folder, "" or ending in /; else NULL */
 	size_t klen;
-	enum mark_op op;		/* WRITE with a key */
+	enum mark_op op;		/* FIRST, WRITE with a key */
 };
 void route_init(struct route *r);
 void route_fini(struct route *r);
@@ -53,14 +54,20 @@ enum route_order {
 	ROUTE_DISK_CAUTIOUS,	/* the disk; R2 only if the disk cannot say: absence there is final */
 	ROUTE_DISK_R2,		/* the disk, then R2 */
 	ROUTE_R2_DISK,		/* R2, then the disk */
+	ROUTE_R2_ERRORS,	/* R2; the disk if R2 fails, or has a file that nobody has noticed yet. Absence in R2 is final */
 	ROUTE_R2		/* R2, finally */
 };
 struct route_plan {
 	enum route_order order;
 	bool violation;		/* a fallback counts against the phase */
+	bool ask;		/* what R2 has not, the disk may give only if Redis says that no write to R2 took it away */
 };
-/* mark: what is known of the key, NULL: clean. uncertain: our knowledge of marks may be behind. */
-void route_read_plan(struct route_plan *p, const struct conf *c, enum phase phase, const char *key, size_t klen, const struct mark *mark,
-    bool uncertain);
+/* What is known of a key's marks. */
+struct route_marks {
+	const struct mark *mark;	/* NULL: clean */
+	bool uncertain;			/* we may be behind */
+	bool armed;			/* some member may write R2 first */
+};
+void route_read_plan(struct route_plan *p, const struct conf *c, enum phase phase, const char *key, size_t klen, const struct route_marks *m);
 
 #endif

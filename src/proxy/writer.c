@@ -87,6 +87,7 @@ struct writer {
 	struct local *local;
 	struct dirty *dirty;
 	struct mirror *mirror;
+	struct primary *primary;
 	struct watch *watch;		/* NULL in passthrough */
 	int phase;
 	struct list ops;
@@ -578,6 +579,13 @@ op_done(struct writer_op *op)
 		finished(arg, e, mirrored);
 }
 
+/* Does an answer wait for R2? Where R2's word is final it must have what the application has stored. */
+static bool
+mirrors_first(const struct writer *w)
+{
+	return w->env->conf->mirror_policy == CONF_MIRROR_SYNC || phase_row((enum phase)w->phase)->r2_first;
+}
+
 /* One turn of an op that is being finished; never runs inside writer_finish. */
 static void
 op_step(void *arg)
@@ -604,7 +612,7 @@ op_step(void *arg)
 		op->stage = OP_MIRROR;
 		/* fall through */
 	case OP_MIRROR:
-		if (op->e == ERR_OK && op->finished != NULL && w->env->conf->mirror_policy == CONF_MIRROR_SYNC && op->wait.unmirrored > 0 &&
+		if (op->e == ERR_OK && op->finished != NULL && mirrors_first(w) && op->wait.unmirrored > 0 &&
 		    !op->wait.failed && !op->expired) {
 			if (!loop_timer_pending(&op->deadline))
 				loop_timer_set(&op->deadline, w->env->conf->mirror_deadline);
@@ -734,6 +742,33 @@ writer_promote(struct writer *w, const char *key, size_t klen)
 	queue_hint(w->env->cluster, key, klen);
 }
 
+void
+writer_noticed(struct writer *w, const char *key, size_t klen)
+{
+	mirror_noticed(w->mirror, key, klen, w->watch != NULL ? watch_next_seq(w->watch) : 0);
+}
+
+struct primary *
+writer_primary(struct writer *w)
+{
+	return w->primary;
+}
+
+static void
+drain_watch(void *arg)
+{
+	struct writer *w = arg;
+
+	if (w->watch != NULL)
+		(void)watch_drain(w->watch);
+}
+
+struct writer_file *
+writer_spool_open(struct writer *w)
+{
+	return writer_disk_spool(w->env);
+}
+
 struct writer_file *
 writer_file_open(struct writer *w, const char *key, size_t klen, bool exclusive)
 {
@@ -808,6 +843,7 @@ writer_new(struct writer **wp, const struct reconcile_env *env, int phase, struc
 		return e;
 	}
 	w->mirror = mirror_new(env, w->dirty);
+	w->primary = primary_new(&(struct primary_deps){ env, w->dirty, w->mirror, drain_watch, w });
 	if (env->cluster != NULL)
 		dirty_bind(w->dirty, env->cluster);
 	w->armed = dirty_armed(w->dirty);
@@ -832,6 +868,7 @@ writer_reload(struct writer *w, const struct reconcile_env *env, int phase)
 
 	w->env = env;
 	mirror_set_env(w->mirror, env);
+	primary_set_env(w->primary, env);
 	w->ready_until = 0;
 	w->phase = phase;
 	dirty_set_phase(w->dirty, phase);
@@ -887,7 +924,7 @@ drain_cb(void *arg)
 
 	if (w->watch != NULL)
 		(void)watch_drain(w->watch);
-	if (mirror_count(w->mirror) == 0 && list_empty(&w->ops))
+	if (mirror_count(w->mirror) == 0 && list_empty(&w->ops) && primary_count(w->primary) == 0)
 		drain_end(w);
 	else
 		loop_timer_set(&w->drain_timer, 20);
@@ -929,6 +966,8 @@ writer_state(const struct writer *w, struct writer_state *s)
 	s->watched_dirs = s->watching ? watch_dirs(w->watch) : 0;
 	s->watch_trouble = s->watching ? watch_trouble(w->watch) : NULL;
 	s->mirror_trouble = mirror_trouble(w->mirror);
+	s->owed = dirty_owed(w->dirty);
+	s->armed = writer_armed(w);
 	s->census_due = w->census_ms != 0;
 	s->journal = dirty_journal_state(w->dirty);
 }
@@ -945,6 +984,7 @@ writer_free(struct writer **wp)
 	watch_free(&w->watch);
 	LIST_FOREACH(p, n, &w->ops)
 		op_free(LIST_ENTRY(p, struct writer_op, node));
+	primary_free(&w->primary);
 	/* From here on no mark calls back. */
 	dirty_close(&w->dirty);
 	mirror_free(&w->mirror);

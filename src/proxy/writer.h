@@ -25,6 +25,7 @@
 #include "base/conf.h"
 #include "coord/dirty.h"
 #include "proxy/hint.h"
+#include "proxy/primary.h"
 #include "sync/reconcile.h"
 
 struct writer;
@@ -73,6 +74,8 @@ void writer_finish(struct writer *w, struct writer_op **op, enum writer_outcome 
 /* The client has gone while finish was waiting: done will not run, the work goes on. */
 void writer_forget(struct writer *w, struct writer_op **op);
 
+/* A read found a file that R2 has not and that nobody has noticed: it is looked at, and marked. */
+void writer_noticed(struct writer *w, const char *key, size_t klen);
 /* A read found a key in the other side only: have it looked at (no mark). */
 void writer_promote(struct writer *w, const char *key, size_t klen);
 
@@ -89,11 +92,18 @@ void writer_file_discard(struct writer_file **f);
 /* unlink + fsync; NOTFOUND if there was none. */
 void writer_unlink(struct writer *w, const char *key, size_t klen, writer_file_done *done, void *arg);
 
+/* R2 first (phase r2-primary): the body goes to a spool, then to whoever writes R2. */
+struct primary *writer_primary(struct writer *w);
+struct writer_file *writer_spool_open(struct writer *w);
+/* Digested; s is the callee's if it takes it (fd set to -1), else it goes. */
+typedef void writer_spool_done(void *arg, enum err e, struct spool *s);
+void writer_spool_commit(struct writer_file **f, writer_spool_done *done, void *arg);
+
 /* What is degraded or going on, for status and health: appends to a JSON object's body. */
 struct writer_state {
-	size_t marks, intents, mirroring, waiting;
+	size_t marks, intents, mirroring, waiting, owed;	/* owed: to the disk */
 	uint64_t oldest_ms;		/* age of the oldest mark, 0: none */
-	bool watching, crawling, census_due;
+	bool watching, crawling, census_due, armed;
 	size_t watched_dirs;
 	const char *watch_trouble;	/* NULL: none; e.g. the inotify limit */
 	const char *mirror_trouble;	/* NULL: none; why the last key that was tried still waits */

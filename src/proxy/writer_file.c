@@ -1,9 +1,13 @@
 /*
- * The proxy's own writing (writes = disk): a body goes to a temporary file beside its target, chunk by chunk on the pool,
- * then fsync, rename into place, fsync of the folder. The key's bracket (intent, mark) is the caller's.
+ * The proxy's own writing. writes = disk: a body goes to a temporary file beside its target, chunk by chunk on the pool, then fsync,
+ * rename into place, fsync of the folder; the key's bracket (intent, mark) is the caller's. R2 first: the body goes to a file without
+ * a name below state-dir, which is then digested and handed to whoever sends it.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -19,7 +23,7 @@ enum file_stage {
 	FILE_CREATE,		/* the temporary file is being made */
 	FILE_IDLE,		/* nothing runs on the pool */
 	FILE_WRITE,		/* a chunk is being written */
-	FILE_COMMIT,		/* sync and rename run */
+	FILE_COMMIT,		/* sync and rename run, or a spool's digests */
 	FILE_UNLINK		/* a delete, no file */
 };
 
@@ -27,7 +31,10 @@ struct writer_file {
 	struct loop *loop;
 	struct pool *pool;
 	struct local *local;
-	char *key, *tmp_key;
+	char *key, *tmp_key;		/* key NULL: a spool */
+	char *dir;			/* where that is */
+	struct spool spool;		/* its result */
+	writer_spool_done *spooled;
 	size_t klen;
 	int fd;
 	enum file_stage stage;
@@ -56,8 +63,37 @@ file_release(void *arg)
 		close(f->fd);
 	str_fini(&f->waiting);
 	str_fini(&f->writing);
+	mem_free(f->dir);
 	mem_free(f->key);
 	mem_free(f);
+}
+
+/* A file that goes with its last descriptor; a name for a moment where the file system knows no other way. */
+static enum err
+spool_create(struct writer_file *f)
+{
+	char *name;
+
+	f->fd = open(f->dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	if (f->fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL))
+		return f->fd >= 0 ? ERR_OK : err_from_errno(errno);
+	name = mem_printf("%s/spool-XXXXXX", f->dir);
+	f->fd = mkostemp(name, O_CLOEXEC);
+	if (f->fd >= 0)
+		unlink(name);
+	mem_free(name);
+	return f->fd >= 0 ? ERR_OK : err_from_errno(errno);
+}
+
+static enum err
+spool_commit(struct writer_file *f)
+{
+	struct stat st;
+
+	if (fstat(f->fd, &st) != 0)
+		return err_from_errno(errno);
+	f->spool.size = (uint64_t)st.st_size;
+	return local_digest(f->fd, f->spool.size, f->spool.md5, f->spool.sha256, NULL);
 }
 
 static void
@@ -68,7 +104,7 @@ file_work(void *arg)
 
 	switch (f->stage) {
 	case FILE_CREATE:
-		f->work_e = local_tmp_create(f->local, f->key, f->klen, &f->fd, &f->tmp_key);
+		f->work_e = f->key == NULL ? spool_create(f) : local_tmp_create(f->local, f->key, f->klen, &f->fd, &f->tmp_key);
 		return;
 	case FILE_WRITE:
 		while (f->work_e == ERR_OK && off < f->writing.len) {
@@ -81,7 +117,9 @@ file_work(void *arg)
 		}
 		return;
 	case FILE_COMMIT:
-		if (f->work_e == ERR_OK && f->exclusive) {
+		if (f->work_e == ERR_OK && f->key == NULL) {
+			f->work_e = spool_commit(f);
+		} else if (f->work_e == ERR_OK && f->exclusive) {
 			f->work_e = local_tmp_commit_new(f->local, f->fd, &f->tmp_key, f->key, f->klen);
 			f->created = true;
 		} else if (f->work_e == ERR_OK) {
@@ -103,6 +141,15 @@ file_worked(void *arg)
 	void (*drained)(void *arg) = f->drained;
 
 	f->e = f->work_e;
+	if (f->stage == FILE_COMMIT && f->spooled != NULL) {
+		f->spool.fd = f->e == ERR_OK ? f->fd : -1;
+		f->fd = f->e == ERR_OK ? -1 : f->fd;
+		f->spooled(f->done_arg, f->e, &f->spool);
+		if (f->spool.fd >= 0)	/* not taken over */
+			close(f->spool.fd);
+		file_release(f);
+		return;
+	}
 	if (f->stage == FILE_COMMIT || f->stage == FILE_UNLINK) {
 		f->done(f->done_arg, f->e, f->created);
 		file_release(f);
@@ -147,7 +194,7 @@ file_new(const struct reconcile_env *env, const char *key, size_t klen, enum fil
 	f->loop = env->loop;
 	f->pool = env->pool;
 	f->local = env->local;
-	f->key = mem_strndup(key, klen);
+	f->key = key != NULL ? mem_strndup(key, klen) : NULL;
 	f->klen = klen;
 	f->fd = -1;
 	f->stage = stage;
@@ -162,6 +209,29 @@ writer_disk_open(const struct reconcile_env *env, const char *key, size_t klen, 
 	f->exclusive = exclusive;
 	pool_submit(f->pool, &f->job, file_work, file_worked, f);
 	return f;
+}
+
+struct writer_file *
+writer_disk_spool(const struct reconcile_env *env)
+{
+	struct writer_file *f = file_new(env, NULL, 0, FILE_CREATE);
+
+	f->dir = mem_strdup(env->conf->state_dir);
+	pool_submit(f->pool, &f->job, file_work, file_worked, f);
+	return f;
+}
+
+void
+writer_spool_commit(struct writer_file **fp, writer_spool_done *done, void *arg)
+{
+	struct writer_file *f = *fp;
+
+	*fp = NULL;
+	f->drained = NULL;
+	f->commit = true;
+	f->spooled = done;
+	f->done_arg = arg;
+	file_next(f);
 }
 
 bool

@@ -50,6 +50,7 @@ copy_meta(struct store_meta *to, const struct store_meta *m)
 	to->has_mtime = m->has_mtime;
 	to->mtime_ns = m->mtime_ns;
 	to->content_type = mem_strdup(m->content_type);
+	to->base = mem_strdup(m->base);
 	to->cache_control = mem_strdup(m->cache_control);
 }
 

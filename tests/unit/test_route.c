@@ -171,6 +171,26 @@ test_own(void **state)
 	bearing = "";
 }
 
+/* Whoever carried a PUT or DELETE out before, from r2-primary on R2 gets it first. All else stays. */
+static void
+test_r2_first(void **state)
+{
+	enum phase p;
+
+	(void)state;
+	for (p = PHASE_R2_PRIMARY; p <= PHASE_R2_ONLY; p++) {
+		check("PUT", "/media/dav/a.jpg", p, ROUTE_FIRST, "dav/a.jpg");
+		check("DELETE", "/media/disk/a.jpg", p, ROUTE_FIRST, "disk/a.jpg");
+		check("PATCH", "/media/dav/a.jpg", p, ROUTE_WRITE, "dav/a.jpg");
+		check("MOVE", "/media/dav/a.jpg", p, ROUTE_WRITE, NULL);
+		check("PUT", "/media/a.jpg", p, ROUTE_PASS, NULL);
+		check("POST", "/upload/", p, ROUTE_WRITE, NULL);
+		check("GET", "/media/disk/a.jpg", p, ROUTE_READ, "disk/a.jpg");
+		/* R2 cannot hold the name: the disk keeps it. */
+		check("PUT", "/media/disk/l%E9", p, ROUTE_STORE, "disk/l\xe9");
+	}
+}
+
 static void
 test_options(void **state)
 {
@@ -194,21 +214,31 @@ test_read_plan(void **state)
 		const struct mark *mark;
 		bool uncertain;
 		enum route_order order;
-		bool violation;
+		bool violation, armed;
 	} rows[] = {
-		{ PHASE_DUAL_WRITE, 100, "a", NULL, false, ROUTE_DISK, false },
-		{ PHASE_BACKFILL, 100, "a", NULL, true, ROUTE_DISK, false },
-		{ PHASE_READ_R2, 100, "a", NULL, false, ROUTE_R2_DISK, false },
-		{ PHASE_READ_R2, 0, "a", NULL, false, ROUTE_DISK_R2, false },
-		{ PHASE_READ_R2, 100, "a", NULL, true, ROUTE_DISK_CAUTIOUS, false },
-		{ PHASE_READ_R2, 100, "a", &local, false, ROUTE_DISK, false },
-		{ PHASE_READ_R2, 100, "a", &local, true, ROUTE_DISK, false },
-		{ PHASE_READ_R2, 100, "l\xe9", NULL, false, ROUTE_DISK, false },
-		{ PHASE_VALIDATE, 0, "a", NULL, false, ROUTE_R2_DISK, true },
-		{ PHASE_VALIDATE, 0, "a", &local, false, ROUTE_DISK, false },
-		{ PHASE_VALIDATE, 0, "a", NULL, true, ROUTE_DISK_CAUTIOUS, true },
+		{ PHASE_DUAL_WRITE, 100, "a", NULL, false, ROUTE_DISK, false, false },
+		{ PHASE_BACKFILL, 100, "a", NULL, true, ROUTE_DISK, false, false },
+		{ PHASE_READ_R2, 100, "a", NULL, false, ROUTE_R2_DISK, false, false },
+		{ PHASE_READ_R2, 0, "a", NULL, false, ROUTE_DISK_R2, false, false },
+		{ PHASE_READ_R2, 100, "a", NULL, true, ROUTE_DISK_CAUTIOUS, false, false },
+		{ PHASE_READ_R2, 100, "a", &local, false, ROUTE_DISK, false, false },
+		{ PHASE_READ_R2, 100, "a", &local, true, ROUTE_DISK, false, false },
+		{ PHASE_READ_R2, 100, "l\xe9", NULL, false, ROUTE_DISK, false, false },
+		{ PHASE_VALIDATE, 0, "a", NULL, false, ROUTE_R2_DISK, true, false },
+		{ PHASE_VALIDATE, 0, "a", &local, false, ROUTE_DISK, false, false },
+		{ PHASE_VALIDATE, 0, "a", NULL, true, ROUTE_DISK_CAUTIOUS, true, false },
+		/* Some member may write R2 first: a fallback asks first, and who does not know the marks must not trust the disk. */
+		{ PHASE_VALIDATE, 0, "a", NULL, false, ROUTE_R2_DISK, true, true },
+		{ PHASE_VALIDATE, 0, "a", NULL, true, ROUTE_R2, true, true },
+		{ PHASE_READ_R2, 0, "a", NULL, true, ROUTE_DISK_CAUTIOUS, false, true },
+		{ PHASE_R2_PRIMARY, 0, "a", NULL, false, ROUTE_R2_ERRORS, false, true },
+		{ PHASE_R2_PRIMARY, 0, "a", NULL, true, ROUTE_R2, false, true },
+		{ PHASE_R2_PRIMARY, 0, "a", &local, false, ROUTE_DISK, false, true },
+		{ PHASE_R2_PRIMARY, 0, "a", &r2, false, ROUTE_R2, false, true },
+		{ PHASE_R2_PRIMARY, 0, "l\xe9", NULL, false, ROUTE_DISK, false, true },
+		{ PHASE_R2_ONLY, 0, "a", NULL, false, ROUTE_R2, false, true },
 		/* What write-behind left to the disk is served from R2 in every phase. */
-		{ PHASE_DUAL_WRITE, 0, "a", &r2, false, ROUTE_R2, false },
+		{ PHASE_DUAL_WRITE, 0, "a", &r2, false, ROUTE_R2, false, false },
 	};
 	struct route_plan p;
 	size_t i;
@@ -216,8 +246,9 @@ test_read_plan(void **state)
 	(void)state;
 	for (i = 0; i < sizeof rows / sizeof rows[0]; i++) {
 		conf.canary = rows[i].canary;
-		route_read_plan(&p, &conf, rows[i].phase, rows[i].key, strlen(rows[i].key), rows[i].mark, rows[i].uncertain);
-		if (p.order != rows[i].order || p.violation != rows[i].violation)
+		route_read_plan(&p, &conf, rows[i].phase, rows[i].key, strlen(rows[i].key),
+		    &(struct route_marks){ rows[i].mark, rows[i].uncertain, rows[i].armed });
+		if (p.order != rows[i].order || p.violation != rows[i].violation || (p.order == ROUTE_R2_DISK && p.ask != rows[i].armed))
 			fail_msg("row %zu: order %d, violation %d", i, p.order, p.violation);
 	}
 }
@@ -229,6 +260,7 @@ main(void)
 		cmocka_unit_test(test_passthrough_touches_nothing),
 		cmocka_unit_test(test_media),
 		cmocka_unit_test(test_own),
+		cmocka_unit_test(test_r2_first),
 		cmocka_unit_test(test_options),
 		cmocka_unit_test(test_read_plan),
 	};

@@ -1,0 +1,540 @@
+/* primary: a real Redis, a real folder and journal, a store in memory that can be told to misbehave. */
+#include "fakestore.h"
+#include "redis.h"
+#include "unit.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <hiredis/hiredis.h>
+
+#include "base/clock.h"
+#include "base/digest.h"
+#include "base/mem.h"
+#include "proxy/primary.h"
+#include "store/mime.h"
+
+enum { LEASE = 1000, LIMIT = 300, WAIT = 700, PACE = 1100 };
+
+static struct {
+	struct redis redis;
+	struct loop *loop;
+	struct pool *pool;
+	struct local *local;
+	struct fakestore fake;
+	struct conf conf;
+	struct cluster *cluster;
+	struct dirty *dirty;
+	struct mirror *mirror;
+	struct primary *primary;
+	struct reconcile_env env;
+	char root[64], state[64];
+	bool up;
+	unsigned drains;
+	bool got;
+	enum err e;
+	struct lease lease;
+} t;
+
+struct answer {
+	bool done, created;
+	enum err e;
+};
+
+#define KEY(k) (k), strlen(k)
+#define UNTIL(cond) do { \
+		uint64_t began_ = clock_mono_ms(); \
+		while (!(cond)) { \
+			if (clock_mono_ms() - began_ > 15000) \
+				fail_msg("not in time: %s", #cond); \
+			run_for(3); \
+		} \
+	} while (0)
+
+static void
+run_for(uint64_t ms)
+{
+	bool never = false;
+
+	loop_run_until(t.loop, &never, ms);
+}
+
+static void
+on_up(void *arg, bool fresh)
+{
+	(void)arg;
+	t.up = true;
+	if (t.dirty != NULL)
+		dirty_up(t.dirty, fresh);
+}
+
+static void
+on_down(void *arg)
+{
+	(void)arg;
+	t.up = false;
+	if (t.dirty != NULL)
+		dirty_down(t.dirty);
+}
+
+static void
+on_cleared(void *arg, const char *key, size_t klen, uint64_t gen)
+{
+	(void)arg;
+	(void)gen;
+	if (t.mirror != NULL)
+		mirror_cleared(t.mirror, key, klen);
+}
+
+static void
+on_owed(void *arg, const char *key, size_t klen)
+{
+	(void)arg;
+	mirror_owed(t.mirror, key, klen);
+}
+
+static void
+on_drain(void *arg)
+{
+	(void)arg;
+	t.drains++;
+}
+
+static void
+begin_life(void)
+{
+	static const struct cluster_cb ccb = { .up = on_up, .down = on_down };
+	static const struct dirty_cb dcb = { on_cleared, on_owed };
+	struct errbuf eb;
+
+	assert_int_equal(dirty_open(&t.dirty, t.loop, &t.conf, &dcb, NULL, &eb), ERR_OK);
+	t.cluster = cluster_new(t.loop, &t.conf, "proxy", "a", &ccb, NULL);
+	t.env = (struct reconcile_env){ t.loop, t.pool, t.cluster, &t.fake.s, t.local, &t.conf };
+	t.mirror = mirror_new(&t.env, t.dirty);
+	dirty_bind(t.dirty, t.cluster);
+	t.primary = primary_new(&(struct primary_deps){ &t.env, t.dirty, t.mirror, on_drain, NULL });
+	redis_wait(t.loop, &t.up);
+	UNTIL(!dirty_uncertain(t.dirty));
+}
+
+static void
+end_life(void)
+{
+	primary_free(&t.primary);
+	dirty_close(&t.dirty);
+	mirror_free(&t.mirror);
+	cluster_free(&t.cluster);
+	t.up = false;
+}
+
+static int
+setup(void **state)
+{
+	struct errbuf eb;
+
+	(void)state;
+	memset(&t, 0, sizeof t);
+	mime_init();
+	redis_start(&t.redis, NULL);
+	t.loop = loop_new();
+	t.pool = pool_new(t.loop, 2);
+	snprintf(t.root, sizeof t.root, "/tmp/r2shim-primary-XXXXXX");
+	assert_non_null(mkdtemp(t.root));
+	snprintf(t.state, sizeof t.state, "/tmp/r2shim-primary-XXXXXX");
+	assert_non_null(mkdtemp(t.state));
+	assert_int_equal(local_sentinel_write(t.root, "test", &eb), ERR_OK);
+	assert_int_equal(local_open(&t.local, t.root, "test", &eb), ERR_OK);
+	fakestore_init(&t.fake, t.loop);
+	t.conf.refs = 1000;
+	t.conf.site = (char *)(uintptr_t) "test";
+	t.conf.media_url = (char *)(uintptr_t) "/media/";
+	t.conf.state_dir = t.state;
+	t.conf.redis_address = t.redis.address;
+	t.conf.redis_timeout = 300;
+	t.conf.lease = LEASE;
+	t.conf.r2_request_limit = LIMIT;
+	t.conf.write_wait = WAIT;
+	t.conf.intent_deadline = 60000;
+	begin_life();
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	char cmd[200];
+
+	(void)state;
+	end_life();
+	pool_free(&t.pool);
+	fakestore_fini(&t.fake);
+	local_free(&t.local);
+	loop_free(&t.loop);
+	redis_stop(&t.redis);
+	mime_fini();
+	snprintf(cmd, sizeof cmd, "rm -r %s %s", t.root, t.state);
+	return system(cmd);
+}
+
+static void
+write_file(const char *key, const char *text)
+{
+	char path[256];
+	int fd;
+
+	snprintf(path, sizeof path, "%s/%s", t.root, key);
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	close(fd);
+}
+
+static void
+on_done(void *arg, enum err e, bool created)
+{
+	struct answer *a = arg;
+
+	assert_false(a->done);
+	*a = (struct answer){ true, created, e };
+}
+
+static struct primary_op *
+put(const char *key, const char *text, bool create, struct answer *a)
+{
+	struct spool s = { .fd = open(t.state, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600), .size = strlen(text) };
+	struct primary_op *op;
+
+	assert_true(s.fd >= 0);
+	assert_int_equal(write(s.fd, text, s.size), s.size);
+	digest_md5(text, s.size, s.md5);
+	digest_sha256(text, s.size, s.sha256);
+	a->done = false;
+	op = primary_put(t.primary, KEY(key), &s, create, on_done, a);
+	assert_int_equal(s.fd, -1);
+	assert_false(a->done);
+	return op;
+}
+
+static enum err
+put_now(const char *key, const char *text, bool create)
+{
+	struct answer a;
+
+	put(key, text, create, &a);
+	UNTIL(a.done);
+	return a.e;
+}
+
+static enum err
+delete_now(const char *key)
+{
+	struct answer a = { false, false, ERR_OK };
+
+	primary_delete(t.primary, KEY(key), on_done, &a);
+	UNTIL(a.done);
+	return a.e;
+}
+
+static bool
+object_is(const char *key, const char *text)
+{
+	struct fakeobj *o = fakestore_get(&t.fake, key);
+	uint8_t md5[16];
+
+	if (o == NULL || text == NULL)
+		return o == NULL && text == NULL;
+	digest_md5(text, strlen(text), md5);
+	return o->size == strlen(text) && memcmp(o->md5, md5, sizeof md5) == 0;
+}
+
+/* The base of what is on the disk now. */
+static const char *
+base_of(const char *key, char buf[MARK_BASE_MAX])
+{
+	struct local_stat st;
+	struct mark_base b;
+
+	assert_int_equal(local_look(t.local, KEY(key), &st), ERR_OK);
+	b = reconcile_base(&st);
+	return marks_base_text(&b, buf);
+}
+
+static void
+assert_mark(const char *key, const char *want)
+{
+	char text[200], base[MARK_BASE_MAX];
+	struct mark m;
+
+	if (!dirty_get(t.dirty, KEY(key), &m))
+		snprintf(text, sizeof text, "clean");
+	else
+		snprintf(text, sizeof text, "%c %c %s", m.side == MARK_R2 ? 'r' : 'l', m.op == MARK_DELETE ? 'd' : 'p',
+		    marks_base_text(&m.base, base));
+	assert_string_equal(text, want);
+	/* Redis and the journal say the same. */
+	snprintf(text, sizeof text, "%s", ((redisReply *)redis_do(&t.redis, "HGET r2shim:{test}:marks %s", key))->str);
+	assert_true(marks_parse(text, strlen(text), &m));
+	assert_int_equal(m.side, want[0] == 'r' ? MARK_R2 : MARK_LOCAL);
+}
+
+static void
+assert_all_ended(void)
+{
+	assert_int_equal(primary_count(t.primary), 0);
+	UNTIL(redis_int(&t.redis, "HLEN r2shim:{test}:leases") == 0);
+	UNTIL(redis_int(&t.redis, "HLEN r2shim:{test}:open") == 0);
+	assert_int_equal(dirty_open_intents(t.dirty), 0);
+}
+
+static void
+test_new_key(void **state)
+{
+	struct answer a;
+
+	(void)state;
+	put("new.txt", "one", false, &a);
+	UNTIL(a.done);
+	assert_int_equal(a.e, ERR_OK);
+	assert_true(a.created);
+	assert_true(object_is("new.txt", "one"));
+	assert_string_equal(fakestore_get(&t.fake, "new.txt")->meta.base, "-");
+	assert_string_equal(fakestore_get(&t.fake, "new.txt")->meta.content_type, "text/plain");
+	assert_true(fakestore_get(&t.fake, "new.txt")->meta.has_mtime);
+	assert_mark("new.txt", "r p -");
+	assert_true(t.drains > 0);
+	assert_all_ended();
+}
+
+static void
+test_over_a_file(void **state)
+{
+	char base[MARK_BASE_MAX], want[120];
+	struct answer a;
+
+	(void)state;
+	write_file("a.txt", "disk");
+	put("a.txt", "r2", false, &a);
+	UNTIL(a.done);
+	assert_int_equal(a.e, ERR_OK);
+	assert_false(a.created);
+	snprintf(want, sizeof want, "r p %s", base_of("a.txt", base));
+	assert_mark("a.txt", want);
+	/* The app writes it, and nobody has noticed: that write goes first, and is what the next one finds. */
+	write_file("a.txt", "written past us");
+	run_for(PACE);
+	assert_int_equal(put_now("a.txt", "r2 again", false), ERR_OK);
+	snprintf(want, sizeof want, "r p %s", base_of("a.txt", base));
+	assert_mark("a.txt", want);
+	assert_all_ended();
+}
+
+/* What R2 certainly did not take leaves the disk's side as it was noticed; what it may have taken is unknown. */
+static enum err fail_with;
+
+static enum err
+before_hook(void *arg, const char *what)
+{
+	(void)arg;
+	return strcmp(what, "put") == 0 ? fail_with : ERR_OK;
+}
+
+static enum err
+after_hook(void *arg, const char *what)
+{
+	(void)arg;
+	return strcmp(what, "put") == 0 ? ERR_TIMEOUT : ERR_OK;
+}
+
+static void
+test_r2_fails(void **state)
+{
+	(void)state;
+	write_file("a.txt", "disk");
+	t.fake.before = before_hook;
+	fail_with = ERR_DENIED;
+	assert_int_equal(put_now("a.txt", "x", false), ERR_DENIED);
+	assert_true(object_is("a.txt", NULL));
+	UNTIL(dirty_count(t.dirty) == 1);
+	assert_mark("a.txt", "l p ");
+	assert_all_ended();
+	/* It did take it, but nobody heard. */
+	t.fake.before = NULL;
+	t.fake.after = after_hook;
+	assert_int_equal(put_now("b.txt", "x", false), ERR_TIMEOUT);
+	t.fake.after = NULL;
+	assert_true(object_is("b.txt", "x"));
+	/* A tombstone of the look stood: an unknown put keeps the side. */
+	assert_mark("b.txt", "l d ");
+	/* Its lease is left to its quarantine. */
+	assert_int_equal(redis_int(&t.redis, "HLEN r2shim:{test}:leases"), 1);
+	assert_int_equal(redis_int(&t.redis, "HLEN r2shim:{test}:open"), 0);
+}
+
+/* A key that is written fifty times at once: two PUTs, the last body, everybody is answered; other keys do not wait. */
+static void
+test_hot_key(void **state)
+{
+	struct answer a[50], other;
+	char text[20];
+	uint64_t began = clock_mono_ms();
+
+	(void)state;
+	for (int i = 0; i < 50; i++) {
+		snprintf(text, sizeof text, "body %d", i);
+		put("hot", text, false, &a[i]);
+	}
+	put("cold", "x", false, &other);
+	UNTIL(other.done);
+	assert_true(clock_mono_ms() - began < PACE);
+	for (int i = 0; i < 50; i++) {
+		UNTIL(a[i].done);
+		assert_int_equal(a[i].e, ERR_OK);
+	}
+	assert_true(clock_mono_ms() - began >= PACE);
+	assert_true(object_is("hot", "body 49"));
+	assert_int_equal(t.fake.puts, 3);
+	assert_all_ended();
+}
+
+static void
+test_create_only(void **state)
+{
+	struct answer a, b, c;
+
+	(void)state;
+	write_file("there", "x");
+	assert_int_equal(put_now("there", "y", true), ERR_PRECOND);
+	/* Two for one name: one gets it, also when they wait together; a plain one behind them overtakes neither. */
+	put("name", "1", true, &a);
+	put("name", "2", true, &b);
+	put("name", "3", false, &c);
+	UNTIL(a.done && b.done && c.done);
+	assert_int_equal(a.e, ERR_OK);
+	assert_true(a.created);
+	assert_int_equal(b.e, ERR_PRECOND);
+	assert_int_equal(c.e, ERR_OK);
+	assert_false(c.created);
+	assert_true(object_is("name", "3"));
+	/* R2 has one that nobody here knows of. */
+	fakestore_set(&t.fake, "unknown", "x");
+	assert_int_equal(put_now("unknown", "y", true), ERR_PRECOND);
+	assert_true(object_is("unknown", "x"));
+	assert_all_ended();
+}
+
+static void
+test_delete(void **state)
+{
+	char base[MARK_BASE_MAX], want[120];
+
+	(void)state;
+	write_file("a.txt", "disk");
+	fakestore_set(&t.fake, "a.txt", "disk");
+	assert_int_equal(delete_now("a.txt"), ERR_OK);
+	assert_true(object_is("a.txt", NULL));
+	snprintf(want, sizeof want, "r d %s", base_of("a.txt", base));
+	assert_mark("a.txt", want);
+	/* Gone, though the disk has it still. */
+	assert_int_equal(delete_now("a.txt"), ERR_NOTFOUND);
+	assert_int_equal(delete_now("never"), ERR_NOTFOUND);
+	/* A put and a delete that wait together: the newer one is carried out. */
+	assert_int_equal(put_now("b", "1", false), ERR_OK);
+	{
+		struct answer a, b = { false, false, ERR_OK };
+
+		put("b", "2", false, &a);
+		primary_delete(t.primary, KEY("b"), on_done, &b);
+		UNTIL(a.done && b.done);
+		assert_int_equal(a.e, ERR_OK);
+		assert_int_equal(b.e, ERR_OK);
+	}
+	assert_true(object_is("b", NULL));
+	assert_all_ended();
+}
+
+static void
+on_lease(void *arg, enum err e, const struct lease *l)
+{
+	(void)arg;
+	t.e = e;
+	t.lease = *l;
+	t.got = true;
+}
+
+static void
+test_busy_and_away(void **state)
+{
+	struct answer a;
+
+	(void)state;
+	marks_lease(t.cluster, KEY("k"), on_lease, NULL);
+	redis_wait(t.loop, &t.got);
+	assert_int_equal(t.e, ERR_OK);
+	assert_int_equal(put_now("k", "x", false), ERR_BUSY);
+	assert_true(object_is("k", NULL));
+	/* It is given back while one waits. */
+	put("k", "x", false, &a);
+	run_for(20);
+	marks_drop(t.cluster, KEY("k"), &t.lease, NULL, NULL);
+	UNTIL(a.done);
+	assert_int_equal(a.e, ERR_OK);
+	assert_all_ended();
+	/* No Redis, no lease: nothing is sent. */
+	redis_kill(&t.redis);
+	UNTIL(!t.up);
+	assert_int_equal(put_now("k2", "x", false), ERR_UNAVAIL);
+	assert_true(object_is("k2", NULL));
+	redis_again(&t.redis, NULL);
+}
+
+/* Death at every moment: what was answered is a mark of R2's side in the next life, and what was not may be either; no lease is left
+ * that does not end. */
+static void
+test_death(void **state)
+{
+	unsigned answered = 0;
+
+	(void)state;
+	for (int n = 0; n < 400 && answered < 3; n++) {
+		char key[20], text[20];
+		struct answer a;
+		struct mark m;
+
+		snprintf(key, sizeof key, "k%d", n);
+		snprintf(text, sizeof text, "body %d", n);
+		write_file(key, "disk");
+		put(key, text, false, &a);
+		for (int i = 0; i < n && !a.done; i++)
+			run_for(0);
+		answered += a.done;
+		end_life();
+		begin_life();
+		if (a.done) {
+			assert_int_equal(a.e, ERR_OK);
+			assert_true(object_is(key, text));
+			assert_true(dirty_get(t.dirty, KEY(key), &m));
+			assert_int_equal(m.side, MARK_R2);
+		} else if (object_is(key, text)) {
+			/* It happened, and somebody will look. */
+			assert_true(dirty_get(t.dirty, KEY(key), &m));
+		}
+		UNTIL(redis_int(&t.redis, "HLEN r2shim:{test}:open") == 0);
+	}
+	assert_int_equal(answered, 3);
+}
+
+int
+main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(test_new_key), TEST(test_over_a_file), TEST(test_r2_fails), TEST(test_hot_key), TEST(test_create_only), TEST(test_delete),
+		TEST(test_busy_and_away), TEST(test_death),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
