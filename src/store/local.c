@@ -228,8 +228,8 @@ local_root_path(const struct local *l)
 
 /* ---- looking and reading ---- */
 
-static void
-fill_stat(struct local_stat *out, const struct stat *st)
+void
+local_fill_stat(struct local_stat *out, const struct stat *st)
 {
 	out->dev = st->st_dev;
 	out->ino = st->st_ino;
@@ -316,7 +316,7 @@ local_open_key(struct local *l, const char *key, size_t klen, int *fd, struct lo
 	else if (!S_ISREG(sb.st_mode))
 		e = ERR_NOTFOUND;
 	else
-		fill_stat(st, &sb);
+		local_fill_stat(st, &sb);
 	if (e != ERR_OK) {
 		(void)close(*fd);
 		*fd = -1;
@@ -347,7 +347,7 @@ local_look(struct local *l, const char *key, size_t klen, struct local_stat *st)
 	if (fstat(fd, &sb) < 0)
 		e = err_from_errno(errno);
 	else if (S_ISREG(sb.st_mode))
-		fill_stat(st, &sb);
+		local_fill_stat(st, &sb);
 	else
 		e = local_sentinel(l, NULL);
 	(void)close(fd);

@@ -1,4 +1,5 @@
-/* local_int: what local.c (looking and reading) and local_write.c (syncing and writing) share. Nobody else includes it.
+/* local_int: what local.c (looking and reading), local_write.c (syncing and writing) and local_swap*.c (replacing what may be
+ * written meanwhile) share. Nobody else includes it.
  */
 #ifndef STORE_LOCAL_INT_H
 #define STORE_LOCAL_INT_H
@@ -37,5 +38,10 @@ int local_open_parent(const struct local *l, struct local_split *s);
 enum err local_prove_absence(struct local *l, struct local_split *s) ERR_MUST_CHECK;
 /* close, and errno as it was. */
 void local_close(int fd);
+void local_fill_stat(struct local_stat *out, const struct stat *st);
+/* The folder of a key, made as needed; each new one is synced into its parent at once. */
+enum err local_make_parent(struct local *l, struct local_split *s, int *out) ERR_MUST_CHECK;
+/* fsync, where the file system can. */
+enum err local_fsync(int fd) ERR_MUST_CHECK;
 
 #endif

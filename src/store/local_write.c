@@ -14,8 +14,8 @@
 
 /* ---- making it last ---- */
 
-static enum err
-fsync_err(int fd)
+enum err
+local_fsync(int fd)
 {
 	if (TRIP("disk", "fsync"))
 		return err_from_errno(errno);
@@ -33,7 +33,7 @@ local_sync(struct local *l, const char *key, size_t klen)
 
 	if ((e = local_open_key(l, key, klen, &fd, &st)) != ERR_OK)
 		return e;
-	e = fsync_err(fd);
+	e = local_fsync(fd);
 	(void)close(fd);
 	if (e == ERR_OK)
 		e = local_split_key(&s, key, klen);
@@ -42,7 +42,7 @@ local_sync(struct local *l, const char *key, size_t klen)
 
 		if ((fd = local_open_parent(l, &s)) < 0)
 			return errno == ENOENT || errno == ENOTDIR ? ERR_NOTFOUND : err_from_errno(errno);
-		e = fsync_err(fd);
+		e = local_fsync(fd);
 		(void)close(fd);
 		if (s.dirlen == 0)
 			break;
@@ -64,7 +64,7 @@ local_sync_absence(struct local *l, const char *key, size_t klen)
 		char *slash;
 
 		if (fd >= 0) {
-			e = fsync_err(fd);
+			e = local_fsync(fd);
 			(void)close(fd);
 			break;
 		}
@@ -79,9 +79,8 @@ local_sync_absence(struct local *l, const char *key, size_t klen)
 
 /* ---- writing by ourselves ---- */
 
-/* The folder of a key, made as needed; each new one is synced into its parent at once. */
-static enum err
-make_parent(struct local *l, struct local_split *s, int *out)
+enum err
+local_make_parent(struct local *l, struct local_split *s, int *out)
 {
 	int dir = local_open_beneath(l->fd, ".", O_RDONLY | O_DIRECTORY, 0);
 	size_t at = 0;
@@ -89,6 +88,7 @@ make_parent(struct local *l, struct local_split *s, int *out)
 	while (dir >= 0 && at < s->dirlen) {
 		size_t n = strcspn(s->path + at, "/");
 		char name[NAME_MAX + 1];
+		enum err e;
 		int sub;
 
 		if (n == 0 || n > NAME_MAX) {
@@ -99,7 +99,10 @@ make_parent(struct local *l, struct local_split *s, int *out)
 		name[n] = '\0';
 		sub = local_open_beneath(dir, name, O_RDONLY | O_DIRECTORY, 0);
 		if (sub < 0 && errno == ENOENT && (mkdirat(dir, name, 0777) == 0 || errno == EEXIST)) {
-			(void)fsync_err(dir);
+			if ((e = local_fsync(dir)) != ERR_OK) {
+				(void)close(dir);
+				return e;
+			}
 			sub = local_open_beneath(dir, name, O_RDONLY | O_DIRECTORY, 0);
 		}
 		local_close(dir);
@@ -124,7 +127,7 @@ local_tmp_create(struct local *l, const char *key, size_t klen, int *fd, char **
 
 	*fd = -1;
 	*tmp_key = NULL;
-	if ((e = local_split_key(&s, key, klen)) != ERR_OK || (e = make_parent(l, &s, &dir)) != ERR_OK)
+	if ((e = local_split_key(&s, key, klen)) != ERR_OK || (e = local_make_parent(l, &s, &dir)) != ERR_OK)
 		return e;
 	digest_random(random, sizeof(random));
 	str_addz(&name, LOCAL_TMP_PREFIX);
@@ -192,7 +195,7 @@ commit(struct local *l, int fd, char **tmp_key, const char *key, size_t klen, bo
 	if (e == ERR_OK) {
 		mem_free(*tmp_key);
 		*tmp_key = NULL;
-		e = fsync_err(dir);
+		e = local_fsync(dir);
 	}
 	if (dir >= 0)
 		(void)close(dir);
@@ -251,7 +254,7 @@ local_unlink(struct local *l, const char *key, size_t klen)
 	else if (TRIP("disk", "unlink") || unlinkat(dir, s.base, 0) < 0)
 		e = errno == ENOENT ? ERR_NOTFOUND : err_from_errno(errno);
 	else
-		e = fsync_err(dir);
+		e = local_fsync(dir);
 	(void)close(dir);
 	return e;
 }
