@@ -21,6 +21,7 @@
 #define KEYS_CHANGES   "changes"	/* stream: mark set / cleared, for the proxies' own copies; trimmed */
 #define KEYS_CHANGESEQ "changes-seq"	/* string: the last id in changes ("N-0", without a gap) */
 #define KEYS_LEASES    "leases"		/* hash: key -> "token until_ms free_ms": free: until + its request limit */
+#define KEYS_PACED     "paced"		/* zset: key, scored by the time (ms) until which nobody writes it to R2 again */
 #define KEYS_LIVE      "live"		/* stream, group "w": dirty keys */
 #define KEYS_BACKFILL  "backfill"	/* stream, group "w": batches */
 #define KEYS_ATTEMPTS  "attempts"	/* hash: key -> failures so far */

@@ -453,6 +453,33 @@ marks_park(struct cluster *c, const char *key, size_t klen, const struct lease *
 	return call;
 }
 
+struct pace_ctx {
+	void (*done)(void *arg, enum err e, uint64_t wait_ms);
+	void *arg;
+};
+
+static void
+on_paced(void *arg, enum err e, const struct redisReply *r)
+{
+	const struct pace_ctx *x = arg;
+
+	if (e == ERR_OK && (r->type != REDIS_REPLY_INTEGER || r->integer < 0))
+		e = ERR_PROTO;
+	x->done(x->arg, e, e == ERR_OK ? (uint64_t)r->integer : 0);
+}
+
+struct cluster_call *
+marks_pace(struct cluster *c, const char *key, size_t klen, uint64_t interval_ms, void (*done)(void *arg, enum err e, uint64_t wait_ms), void *arg)
+{
+	struct pace_ctx x = { done, arg };
+	struct str ms = STR_INIT;
+	struct cluster_call *call;
+
+	call = cluster_run(c, &lua_pace, on_paced, mem_dup(&x, sizeof x), (struct rds_arg[]){ RDS_B(key, klen), number(&ms, interval_ms) }, 2);
+	str_fini(&ms);
+	return call;
+}
+
 struct cluster_call *
 marks_rebase(struct cluster *c, const char *key, size_t klen, const struct lease *l, uint64_t seen_gen, const struct mark_base *b,
     marks_done *done, void *arg)

@@ -120,6 +120,10 @@ struct cluster_call *marks_finish(struct cluster *c, const char *key, size_t kle
 struct cluster_call *marks_drop(struct cluster *c, const char *key, size_t klen, const struct lease *l, marks_done *done, void *arg);
 /* Stops holding it, but a request of ours may still be on the wire: nobody gets it before the request limit has passed. */
 struct cluster_call *marks_park(struct cluster *c, const char *key, size_t klen, const struct lease *l);
+/* R2 takes one write a second of a key, whoever sends it: asked before each. wait_ms 0: write, and nobody else does within interval_ms; else
+ * nothing may be written before so long. */
+struct cluster_call *marks_pace(struct cluster *c, const char *key, size_t klen, uint64_t interval_ms,
+    void (*done)(void *arg, enum err e, uint64_t wait_ms), void *arg);
 /* How many marks there are, the oldest's age, and to how many the disk is owed (side r2). */
 struct cluster_call *marks_count(struct cluster *c, void (*done)(void *arg, enum err e, uint64_t n, uint64_t oldest_ms, uint64_t owed), void *arg);
 

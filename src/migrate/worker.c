@@ -18,6 +18,8 @@
 #define RETRY_CAP_MS 10000
 /* A key that fails this often in a row for a reason that may pass is handed on: others get its place. */
 #define TRIES_IN_PLACE 6
+/* So many keys may wait for R2's pace beside those that are worked on. */
+#define PACED_MAX 256
 #define KEY_MAX 4096
 
 /* A queue item that is being worked on: a batch, or a live key as a batch of one. */
@@ -40,6 +42,7 @@ struct task {
 	char *etag;
 	struct reconcile_hint hint;
 	unsigned tries;
+	bool paced;			/* waits for R2's next write of the key, and takes no place of others */
 	struct reconcile *rec;
 	struct loop_timer timer;
 	struct store_op *probe;
@@ -51,7 +54,7 @@ struct worker {
 	struct queue *queue;
 	struct list live, batches;	/* with keys to start */
 	struct list tasks;
-	size_t ntasks;
+	size_t ntasks, npaced;
 	struct loop_call pump;
 	struct worker_counts counts, flushed;
 	bool stopping;
@@ -97,6 +100,7 @@ task_free(struct task *t)
 
 	list_del(&t->node);
 	w->ntasks--;
+	w->npaced -= t->paced;
 	loop_timer_fini(&t->timer);
 	store_cancel(w->env->r2, &t->probe);
 	mem_free(t->key);
@@ -147,6 +151,23 @@ task_pause(struct task *t, bool outage, const char *why)
 		log_warn("migrator", "waiting: %s", w->counts.trouble);
 	}
 	loop_timer_set(&t->timer, retry_delay_ms(t->tries, RETRY_BASE_MS, RETRY_CAP_MS));
+}
+
+/* Somebody has just written the key. */
+static void
+task_pace(struct task *t, uint64_t ms)
+{
+	struct worker *w = t->b->w;
+
+	if (w->stopping) {
+		t->b->dropped = true;
+		task_free(t);
+		return;
+	}
+	t->paced = w->npaced < PACED_MAX;
+	w->npaced += t->paced;
+	loop_timer_set(&t->timer, ms);
+	loop_call_soon(&w->pump);
 }
 
 static void
@@ -224,6 +245,10 @@ reconciled_cb(void *arg, const struct reconcile_report *r)
 	case RECONCILE_DEFERRED:
 		/* Somebody else holds it; if that one dies the key must be looked at again. */
 		t->tries++;
+		if (t->tries < TRIES_IN_PLACE && r->wait_ms > 0) {
+			task_pace(t, r->wait_ms);
+			return;
+		}
 		if (t->tries < TRIES_IN_PLACE) {
 			task_pause(t, false, "");
 			return;
@@ -246,7 +271,11 @@ task_run(struct task *t)
 static void
 timer_cb(void *arg)
 {
-	task_run(arg);
+	struct task *t = arg;
+
+	t->b->w->npaced -= t->paced;
+	t->paced = false;
+	task_run(t);
 }
 
 static struct task *
@@ -302,7 +331,7 @@ start_from(struct worker *w, struct list *from)
 {
 	size_t most = (size_t)w->env->conf->migrator_concurrency;
 
-	while (w->ntasks < most && !list_empty(from)) {
+	while (w->ntasks - w->npaced < most && !list_empty(from)) {
 		struct batch *b = LIST_FIRST(from, struct batch, node);
 		bool started = b->next < b->n && batch_next(b);
 
@@ -323,7 +352,7 @@ pump_cb(void *arg)
 		start_from(w, &w->live);
 		start_from(w, &w->batches);
 	}
-	w->counts.running = w->ntasks;
+	w->counts.running = w->ntasks - w->npaced;
 	check_stopped(w);
 }
 

@@ -62,6 +62,8 @@ struct item {
 	bool bare;			/* it is looked at and marked without one */
 	struct loop_timer mark_timer, copy_timer;
 	struct reconcile *rec;
+	uint64_t copies;		/* how many were begun */
+	uint64_t paced_until;		/* R2 takes no write of it before; monotonic ms */
 };
 
 /* One waiter's interest in one item. */
@@ -69,6 +71,7 @@ struct link {
 	struct list in_item, in_wait;
 	struct mirror_wait *wait;
 	uint64_t seq;			/* durable when the item's marks have reached this notice */
+	uint64_t copy;			/* mirrored when this copy is made: the first that began after the write */
 	bool marked, settled;
 };
 
@@ -152,6 +155,7 @@ wait_attach(struct item *it, struct mirror_wait *w)
 
 	k->wait = w;
 	k->seq = it->last_seq;
+	k->copy = it->copies + 1;
 	list_add_tail(&it->links, &k->in_item);
 	list_add_tail(&w->links, &k->in_wait);
 	w->unmarked++;
@@ -261,6 +265,20 @@ item_settled(struct item *it, bool mirrored)
 
 	LIST_FOREACH(p, n, &it->links)
 		link_settled(LIST_ENTRY(p, struct link, in_item), mirrored);
+}
+
+/* A copy is made, though the key is dirty again: it has what was written before it began. */
+static void
+item_copied(struct item *it)
+{
+	struct list *p, *n;
+
+	LIST_FOREACH(p, n, &it->links) {
+		struct link *k = LIST_ENTRY(p, struct link, in_item);
+
+		if (k->copy <= it->copies)
+			link_settled(k, true);
+	}
 }
 
 enum err
@@ -484,6 +502,8 @@ reconciled_cb(void *arg, const struct reconcile_report *r)
 	m->running--;
 	loop_call_soon(&m->pump);
 	metrics_add(METRIC_MIRRORS, reconcile_result_name(r->result), 1);
+	if (r->wait_ms > 0)
+		it->paced_until = clock_mono_ms() + r->wait_ms;
 	if (r->result == RECONCILE_FAILED)
 		snprintf(m->trouble, sizeof(m->trouble), "%s", r->why);
 	else if (r->e == ERR_OK)
@@ -495,6 +515,7 @@ reconciled_cb(void *arg, const struct reconcile_report *r)
 		it->since_ms = 0;
 		dirty_cleared(m->dirty, it->key, it->klen, r->gen);
 		if (dirty_get(m->dirty, it->key, it->klen, &mark)) {
+			item_copied(it);
 			copy_queue(it);		/* marked again while the answer was on its way */
 			return;
 		}
@@ -505,6 +526,8 @@ reconciled_cb(void *arg, const struct reconcile_report *r)
 	case RECONCILE_EQUAL:
 	case RECONCILE_COPIED:
 	case RECONCILE_DELETED:
+		it->attempts = 0;
+		item_copied(it);
 		copy_queue(it);		/* written again meanwhile */
 		return;
 	case RECONCILE_UNHOLDABLE:
@@ -523,7 +546,7 @@ reconciled_cb(void *arg, const struct reconcile_report *r)
 		break;
 	}
 	if (r->e == ERR_BUSY) {
-		copy_pause(it, BUSY_MS);
+		copy_pause(it, r->wait_ms > 0 ? r->wait_ms : BUSY_MS);
 		return;
 	}
 	it->attempts++;
@@ -545,6 +568,7 @@ pump_cb(void *arg)
 
 		list_del(&it->queue);
 		it->copy_stage = COPY_RUNNING;
+		it->copies++;
 		m->running++;
 		it->rec = reconcile_start(m->env, it->key, it->klen, NULL, reconciled_cb, it);
 	}
@@ -553,8 +577,14 @@ pump_cb(void *arg)
 static void
 copy_queue(struct item *it)
 {
+	uint64_t now = clock_mono_ms();
+
 	if (it->copy_stage == COPY_RUNNING || it->copy_stage == COPY_QUEUED)
 		return;		/* a running one does not clear a newer gen, and comes back here */
+	if (now < it->paced_until) {
+		copy_pause(it, it->paced_until - now);	/* and takes no place of others */
+		return;
+	}
 	loop_timer_cancel(&it->copy_timer);
 	it->copy_stage = COPY_QUEUED;
 	list_add_tail(&it->m->queue, &it->queue);

@@ -14,6 +14,7 @@
 enum {
 	ROUNDS_MAX = 5,		/* looks at the sides before somebody else's turn comes */
 	YOUNG_MS = 11,		/* a ctime younger than 10 ms is waited out */
+	OPEN_MS = 1000,		/* a key is dirty for so long before it is copied while a write on it is open */
 	SURE_MS = 2000		/* an object this much younger than the file's ctime was made from that file, whatever the clocks say */
 };
 
@@ -33,7 +34,8 @@ enum step {
 	STEP_UPLOADS,		/* a takeover: abort what the last holder left unfinished */
 	STEP_HEAD,		/* what has R2 */
 	STEP_LOOK,		/* then the file: stat, digest */
-	STEP_PUT,		/* if they differ, and only if R2 has what the HEAD said */
+	STEP_PACE,		/* they differ: does R2 take a write of the key now */
+	STEP_PUT,		/* ... and only if R2 has what the HEAD said */
 	STEP_AGAIN,		/* stat again: written meanwhile? */
 	STEP_GONE,		/* no file: with a tombstone the object goes */
 	STEP_DELETE,
@@ -50,6 +52,7 @@ static enum go lease_take(struct reconcile *r);
 static enum go uploads_abort(struct reconcile *r);
 static enum go head(struct reconcile *r);
 static enum go look(struct reconcile *r);
+static enum go pace(struct reconcile *r);
 static enum go put(struct reconcile *r);
 static enum go look_again(struct reconcile *r);
 static enum go gone(struct reconcile *r);
@@ -69,6 +72,7 @@ static const struct {
 	[STEP_UPLOADS] = { "uploads", uploads_abort },
 	[STEP_HEAD] = { "head", head },
 	[STEP_LOOK] = { "look", look },
+	[STEP_PACE] = { "pace", pace },
 	[STEP_PUT] = { "put", put },
 	[STEP_AGAIN] = { "again", look_again },
 	[STEP_GONE] = { "gone", gone },
@@ -389,8 +393,9 @@ on_lease(void *arg, enum err e, const struct lease *l)
 		end(r, RECONCILE_FAILED, ERR_UNSUPPORTED, "the write confirmed last is R2's: carrying it to the disk is not built");
 		return;
 	}
-	if (l->open && !unholdable(r)) {
-		defer(r, ERR_BUSY, "a write on it is open");	/* it would have to be copied again */
+	/* It would have to be copied again; but one that is always being written must not wait for ever. */
+	if (l->open && !unholdable(r) && (l->seen.gen == 0 || clock_real_ms() < l->seen.since_ms + OPEN_MS)) {
+		defer(r, ERR_BUSY, "a write on it is open");
 		return;
 	}
 	r->rounds = 0;
@@ -471,7 +476,7 @@ on_looked(void *arg)
 		loop_timer_set(&r->wait, YOUNG_MS);
 	} else {
 		reconcile_look_meta(r);
-		go = to(r, reconcile_look_equal(r) ? STEP_FINISH : STEP_PUT);
+		go = to(r, reconcile_look_equal(r) ? STEP_FINISH : STEP_PACE);
 	}
 	if (go == GO_ON)
 		drive(r);
@@ -485,7 +490,41 @@ look(struct reconcile *r)
 	return GO_WAIT;
 }
 
-/* 5. The bytes. */
+/* 5. R2 takes one write a second of a key. Who has to wait holds nothing meanwhile. */
+
+static void
+on_pace(void *arg, enum err e, uint64_t wait_ms)
+{
+	struct reconcile *r = arg;
+
+	r->call = NULL;
+	if (e != ERR_OK) {
+		fail(r, e, "Redis");
+		return;
+	}
+	if (wait_ms > 0) {
+		r->report.wait_ms = wait_ms;
+		defer(r, ERR_BUSY, "it was written a moment ago, and R2 takes one write a second");
+		return;
+	}
+	r->report.wait_ms = r->conf->r2_write_interval;
+	to(r, r->look.exists ? STEP_PUT : STEP_DELETE);
+	drive(r);
+}
+
+static enum go
+pace(struct reconcile *r)
+{
+	/* A backfill's first copy of a file that nobody has touched. */
+	bool first = r->lease.seen.gen == 0 && !r->remote && r->look.exists;
+
+	if (r->conf->r2_write_interval == 0 || first)
+		return to(r, r->look.exists ? STEP_PUT : STEP_DELETE);
+	r->call = marks_pace(r->env.cluster, r->key, r->klen, r->conf->r2_write_interval, on_pace, r);
+	return GO_WAIT;
+}
+
+/* 6. The bytes. */
 
 /* The end of a request that changes R2. false: it failed, and all is over. */
 static bool
@@ -563,7 +602,7 @@ look_again(struct reconcile *r)
 	return GO_WAIT;
 }
 
-/* 6. No file, and that is proven. */
+/* 7. No file, and that is proven. */
 
 static enum go
 gone(struct reconcile *r)
@@ -571,7 +610,7 @@ gone(struct reconcile *r)
 	if (!r->remote)
 		return to(r, STEP_FINISH);
 	if ((r->lease.seen.gen > 0 && r->lease.seen.op == MARK_DELETE) || TRIP_MUTANT("delete-on-error"))
-		return to(r, STEP_DELETE);
+		return to(r, STEP_PACE);
 	return end(r, RECONCILE_ORPHAN, ERR_OK, orphan_text);
 }
 
@@ -621,7 +660,7 @@ gone_again(struct reconcile *r)
 	return GO_WAIT;
 }
 
-/* 7. Clear the mark, if nobody wrote since the lease was taken; drop the lease. */
+/* 8. Clear the mark, if nobody wrote since the lease was taken; drop the lease. */
 
 static void
 on_finished(void *arg, enum err e, bool cleared)

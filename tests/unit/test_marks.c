@@ -147,6 +147,16 @@ on_text(void *arg, enum err e, const char *text)
 	snprintf(p->text, sizeof p->text, "%s", text);
 }
 
+static void
+on_pace(void *arg, enum err e, uint64_t wait_ms)
+{
+	struct peer *p = arg;
+
+	p->got = true;
+	p->e = e;
+	p->n = wait_ms;
+}
+
 static enum err
 await(struct peer *p)
 {
@@ -1000,12 +1010,44 @@ test_free_with_pending(void **state)
 	peer_free(a);
 }
 
+/* Who has written a key, whoever it was, keeps all others from it for the interval; what is over leaves nothing behind. */
+static void
+test_pace(void **state)
+{
+	struct peer *a = peer_up("proxy", "p1"), *b = peer_up("migrator", "m1");
+	uint64_t left;
+
+	(void)state;
+	marks_pace(a->c, KEY("k"), 300, on_pace, a);
+	assert_int_equal(await(a), ERR_OK);
+	assert_int_equal(a->n, 0);
+	marks_pace(b->c, KEY("k"), 300, on_pace, b);
+	assert_int_equal(await(b), ERR_OK);
+	assert_in_range(b->n, 1, 300);
+	left = b->n;
+	marks_pace(a->c, KEY("other"), 300, on_pace, a);
+	assert_int_equal(await(a), ERR_OK);
+	assert_int_equal(a->n, 0);
+	assert_int_equal(redis_int(&redis, "ZCARD r2shim:{test}:paced"), 2);
+	/* To have asked in vain costs nothing. */
+	run_for(left + 10);
+	marks_pace(b->c, KEY("k"), 300, on_pace, b);
+	assert_int_equal(await(b), ERR_OK);
+	assert_int_equal(b->n, 0);
+	run_for(310);
+	marks_pace(a->c, KEY("third"), 300, on_pace, a);
+	assert_int_equal(await(a), ERR_OK);
+	assert_int_equal(redis_int(&redis, "ZCARD r2shim:{test}:paced"), 1);
+	peer_free(a);
+	peer_free(b);
+}
+
 int
 main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_parse), cmocka_unit_test(test_base_text), TEST(test_sides), TEST(test_set_under_lease),
+		cmocka_unit_test(test_parse), cmocka_unit_test(test_base_text), TEST(test_pace), TEST(test_sides), TEST(test_set_under_lease),
 		TEST(test_intent_waits_for_lease), TEST(test_hold), TEST(test_set_and_clear), TEST(test_many), TEST(test_open_intent), TEST(test_intent_runs_out),
 		TEST(test_lease), TEST(test_lease_expired), TEST(test_lease_cancel), TEST(test_flushall), TEST(test_newcomer_after_flush),
 		TEST(test_wrong_first), TEST(test_older_redis), TEST(test_restart), TEST(test_reconnect), TEST(test_announce),
