@@ -20,7 +20,7 @@ void *map_get(const struct map *m, const void *key, size_t len);
 void *map_set(struct map *m, const void *key, size_t len, void *value);
 /* Removes, and returns the value (NULL: there was none). */
 void *map_del(struct map *m, const void *key, size_t len);
-/* Walk in no order: start with *pos = 0; false at the end. Deleting the entry just returned is allowed, setting is not. */
+/* Walk in no order: start with *pos = 0; false at the end. Deleting is allowed, setting is not. */
 bool map_next(const struct map *m, size_t *pos, const void **key, size_t *len, void **value);
 
 #endif

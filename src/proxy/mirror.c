@@ -84,6 +84,9 @@ struct mirror {
 	size_t running, unleased;
 	bool armed;
 	struct loop_call pump;
+	size_t room_at;
+	void (*room)(void *arg);
+	void *room_arg;
 	char trouble[256];		/* why the last try failed; "" when one has succeeded since */
 };
 
@@ -215,6 +218,8 @@ item_free(struct item *it)
 	struct list *p, *n;
 
 	map_del(m->items, it->key, it->klen);
+	if (m->room != NULL && map_count(m->items) == m->room_at)
+		m->room(m->room_arg);
 	list_del(&it->queue);
 	list_del(&it->unmarked);
 	LIST_FOREACH(p, n, &it->links) {
@@ -663,6 +668,14 @@ mirror_cleared(struct mirror *m, const char *key, size_t klen)
 	item_free(it);
 }
 
+void
+mirror_set_room(struct mirror *m, size_t n, void (*room)(void *arg), void *arg)
+{
+	m->room_at = n;
+	m->room = room;
+	m->room_arg = arg;
+}
+
 size_t
 mirror_count(const struct mirror *m)
 {
@@ -735,6 +748,7 @@ mirror_free(struct mirror **mp)
 	if (m == NULL)
 		return;
 	*mp = NULL;
+	m->room = NULL;
 	while (map_next(m->items, &pos, &key, &klen, &val))
 		item_free(val);
 	loop_call_cancel(&m->pump);

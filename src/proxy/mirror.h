@@ -53,6 +53,8 @@ void mirror_wait_seqs(struct mirror *m, struct mirror_wait *w, uint64_t from, ui
 void mirror_wait_key(struct mirror *m, struct mirror_wait *w, const char *key, size_t klen);
 void mirror_wait_fini(struct mirror_wait *w);
 
+/* room runs when the number of keys has come down to n. */
+void mirror_set_room(struct mirror *m, size_t n, void (*room)(void *arg), void *arg);
 size_t mirror_count(const struct mirror *m);
 size_t mirror_running(const struct mirror *m);
 /* Age of the oldest key that R2 does not have yet; 0: none. */

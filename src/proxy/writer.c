@@ -16,6 +16,7 @@
 #include "coord/keys.h"
 #include "coord/phase.h"
 #include "coord/queue.h"
+#include "proxy/away.h"
 #include "proxy/mirror.h"
 #include "proxy/watch.h"
 #include "proxy/writer_disk.h"
@@ -27,6 +28,8 @@
 /* Files that changed this long before the clean point are looked at again after a restart: a file that was open across it
  * has an older ctime than the close that told of it. */
 #define CLEAN_MARGIN_MS (10 * 60 * 1000)
+/* So many keys may wait for R2 before a crawl pauses. */
+#define FOUND_MAX 4096
 
 /* A key that the disk is owed is waited for in such steps. */
 #define OWED_MS 50
@@ -38,7 +41,8 @@
 enum op_stage {
 	OP_HOLD,		/* the site is armed: the key's lease is waited for */
 	OP_BEGUN,		/* the request runs */
-	OP_CRAWL,		/* finish: the watcher does not see the whole tree yet */
+	OP_WATCHES,		/* the intent is there, but not every directory is watched yet: nothing is forwarded */
+	OP_CRAWL,		/* finish: events were lost, or a directory that appeared is long: what it is about comes with the listing */
 	OP_HINTS,		/* finish: the pool looks at what the answer named */
 	OP_LOOK,		/* finish with a key: the pool looks at the file */
 	OP_CONFIRM,		/* finish with a key: the mark is made durable */
@@ -58,6 +62,8 @@ struct writer_op {
 	struct hold *hold;		/* the key's lease, from begin to confirm; NULL: none is needed */
 	struct dirty_intent *intent;	/* NULL: not made, or ended */
 	uint64_t from_seq;		/* the watcher's last event before the request */
+	uint64_t generation;		/* of its watches */
+	bool sees;			/* they stood when the request began */
 	uint64_t wait_began;
 	writer_begun *begun;
 	void *begun_arg;
@@ -89,6 +95,7 @@ struct writer {
 	struct mirror *mirror;
 	struct primary *primary;
 	struct watch *watch;		/* NULL in passthrough */
+	struct away *away;
 	int phase;
 	struct list ops;
 	struct map *keyed;		/* key -> (void *)count of open keyed ops */
@@ -195,21 +202,67 @@ changed_cb(void *arg, const char *key, size_t klen, enum mark_op op, uint64_t se
 }
 
 static void
-crawled_cb(void *arg, uint64_t start_ms)
+progress_cb(void *arg)
 {
 	struct writer *w = arg;
 	struct list *p, *n;
 
-	(void)start_ms;
 	LIST_FOREACH(p, n, &w->ops) {
 		struct writer_op *op = LIST_ENTRY(p, struct writer_op, node);
 
-		if (op->stage == OP_CRAWL)
+		if (op->stage == OP_CRAWL || op->stage == OP_WATCHES)
 			loop_call_soon(&op->call);
 	}
 }
 
-static const struct watch_cb watch_cbs = {changed_cb, census_cb, crawled_cb};
+/* What a crawl finds is handed on as fast as it is mirrored; at once, if an answer waits for it. */
+static bool
+room_cb(void *arg)
+{
+	struct writer *w = arg;
+	struct list *p, *n;
+
+	if (mirror_count(w->mirror) < FOUND_MAX)
+		return true;
+	LIST_FOREACH(p, n, &w->ops) {
+		const struct writer_op *op = LIST_ENTRY(p, struct writer_op, node);
+
+		if (op->stage == OP_CRAWL)
+			return true;
+	}
+	return false;
+}
+
+static void
+mirror_room_cb(void *arg)
+{
+	struct writer *w = arg;
+
+	if (w->watch != NULL)
+		watch_resume(w->watch);
+	away_resume(w->away);
+}
+
+/* A key of R2's below a directory that was moved away. */
+static void
+away_noticed_cb(void *arg, const char *key, size_t klen)
+{
+	struct writer *w = arg;
+
+	changed_cb(w, key, klen, MARK_DELETE, w->watch != NULL ? watch_next_seq(w->watch) : 0);
+}
+
+static const struct away_cb away_cbs = {away_noticed_cb, room_cb, progress_cb};
+
+static void
+away_cb(void *arg, const char *prefix, size_t len)
+{
+	struct writer *w = arg;
+
+	away_add(w->away, prefix, len, w->watch != NULL ? watch_next_seq(w->watch) : 0);
+}
+
+static const struct watch_cb watch_cbs = {changed_cb, away_cb, census_cb, progress_cb, room_cb};
 
 /* A reload could not start it. Until it runs no write is taken: nobody would see what an upload stored. */
 static void
@@ -397,13 +450,37 @@ writer_armed(const struct writer *w)
 	return w->armed && !w->arming && dirty_armed(w->dirty);
 }
 
+/* From here on whatever the application finishes is an event. */
+static void
+op_sees(struct writer_op *op)
+{
+	struct writer *w = op->w;
+
+	op->from_seq = w->watch != NULL ? watch_drain(w->watch) : 0;
+	/* After the drain: it may have found that events were lost. */
+	op->sees = w->watch == NULL || watch_standing(w->watch);
+	op->generation = w->watch != NULL ? watch_generation(w->watch) : 0;
+}
+
+static void
+op_watches(struct writer_op *op)
+{
+	op_sees(op);
+	op->stage = op->sees ? OP_BEGUN : OP_WATCHES;
+	if (op->sees)
+		op->begun(op->begun_arg, ERR_OK);
+}
+
 static void
 begun_cb(void *arg, enum err e)
 {
 	struct writer_op *op = arg;
 
 	op->e = e;
-	op->begun(op->begun_arg, e);
+	if (e == ERR_OK && op->key == NULL && !op->sees)
+		op_watches(op);
+	else
+		op->begun(op->begun_arg, e);
 }
 
 static void
@@ -476,7 +553,7 @@ writer_begin(struct writer *w, const char *key, size_t klen, enum mark_op mop, w
 	op->op = mop;
 	op->begun = done;
 	op->begun_arg = arg;
-	op->from_seq = w->watch != NULL ? watch_drain(w->watch) : 0;
+	op_sees(op);
 	mirror_wait_init(&op->wait, w->env->loop, op_step, op);
 	loop_timer_init(&op->deadline, w->env->loop, expired_cb, op);
 	loop_timer_init(&op->again, w->env->loop, op_hold, op);
@@ -556,8 +633,10 @@ op_barrier(struct writer_op *op)
 	uint64_t to = w->watch != NULL ? watch_drain(w->watch) : 0;
 
 	/* After the drain: it may have found that events were lost, and then the crawl that it began tells of them. */
-	if (w->watch != NULL && watch_crawling(w->watch)) {
+	if (w->watch != NULL && (watch_listing(w->watch) || away_waits(w->away, op->from_seq) ||
+	    (watch_generation(w->watch) != op->generation && watch_crawling(w->watch)))) {
 		op->stage = OP_CRAWL;
+		mirror_room_cb(w);
 		return;
 	}
 	mirror_wait_seqs(w->mirror, &op->wait, op->from_seq, to);
@@ -599,6 +678,9 @@ op_step(void *arg)
 	case OP_HINTS:
 	case OP_LOOK:
 	case OP_CONFIRM:
+		return;
+	case OP_WATCHES:
+		op_watches(op);
 		return;
 	case OP_CRAWL:
 		op_barrier(op);
@@ -844,6 +926,8 @@ writer_new(struct writer **wp, const struct reconcile_env *env, int phase, struc
 	}
 	w->mirror = mirror_new(env, w->dirty);
 	w->primary = primary_new(&(struct primary_deps){ env, w->dirty, w->mirror, drain_watch, w });
+	mirror_set_room(w->mirror, FOUND_MAX / 2, mirror_room_cb, w);
+	w->away = away_new(env, &away_cbs, w);
 	if (env->cluster != NULL)
 		dirty_bind(w->dirty, env->cluster);
 	w->armed = dirty_armed(w->dirty);
@@ -869,6 +953,7 @@ writer_reload(struct writer *w, const struct reconcile_env *env, int phase)
 	w->env = env;
 	mirror_set_env(w->mirror, env);
 	primary_set_env(w->primary, env);
+	away_set_env(w->away, env);
 	w->ready_until = 0;
 	w->phase = phase;
 	dirty_set_phase(w->dirty, phase);
@@ -898,6 +983,12 @@ struct dirty *
 writer_dirty(struct writer *w)
 {
 	return w->dirty;
+}
+
+bool
+writer_sees(const struct writer *w)
+{
+	return w->watch == NULL || watch_standing(w->watch);
 }
 
 bool
@@ -987,6 +1078,7 @@ writer_free(struct writer **wp)
 	primary_free(&w->primary);
 	/* From here on no mark calls back. */
 	dirty_close(&w->dirty);
+	away_free(&w->away);
 	mirror_free(&w->mirror);
 	map_free(&w->keyed);
 	loop_timer_fini(&w->clean_timer);

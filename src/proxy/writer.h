@@ -48,6 +48,10 @@ bool writer_armed(const struct writer *w);
 void writer_drain(struct writer *w, uint64_t ms, void (*done)(void *arg), void *arg);
 void writer_free(struct writer **w);
 
+/* Is every directory watched? If not, a write whose keys the application chooses is begun later (writer_begun): until then nothing of it
+ * may be forwarded, for nobody would see it. */
+bool writer_sees(const struct writer *w);
+
 /* For reads. */
 struct dirty *writer_dirty(struct writer *w);
 /* Is it possible that keys are dirty that we do not know of: Redis is away, or the watcher has not looked at the whole tree yet? */

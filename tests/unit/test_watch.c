@@ -18,7 +18,11 @@ static struct loop *loop;
 static struct watch *w;
 static struct str seen;		/* "+key " or "-key " for each change */
 static unsigned censuses;
-static bool clean;
+static bool clean, stood;
+static unsigned feeding;		/* notices that write another file */
+static unsigned room;		/* turns in which the crawl may report */
+
+static void write_file(const char *path);
 
 static void
 changed_cb(void *arg, const char *key, size_t klen, enum mark_op op, uint64_t seq)
@@ -28,6 +32,10 @@ changed_cb(void *arg, const char *key, size_t klen, enum mark_op op, uint64_t se
 	(void)arg;
 	assert_true(seq == 1 || seq == last + 1);
 	last = seq;
+	if (feeding > 0) {
+		feeding--;
+		write_file(feeding % 2 ? "fed" : "fed2");
+	}
 	str_addc(&seen, op == MARK_PUT ? '+' : '-');
 	str_add(&seen, key, klen);
 	str_addc(&seen, ' ');
@@ -42,14 +50,30 @@ census_cb(void *arg, const char *why)
 }
 
 static void
-clean_cb(void *arg, uint64_t start_ms)
+progress_cb(void *arg)
 {
 	(void)arg;
-	assert_true(start_ms != 0);
-	clean = true;
+	clean = !watch_crawling(w);
+	stood = stood || watch_standing(w);
 }
 
-static const struct watch_cb cbs = {changed_cb, census_cb, clean_cb};
+static void
+away_cb(void *arg, const char *prefix, size_t len)
+{
+	(void)arg;
+	str_addc(&seen, '<');
+	str_add(&seen, prefix, len);
+	str_addc(&seen, ' ');
+}
+
+static bool
+room_cb(void *arg)
+{
+	(void)arg;
+	return room > 0 && room-- > 0;
+}
+
+static const struct watch_cb cbs = {changed_cb, away_cb, census_cb, progress_cb, room_cb};
 
 static void
 write_file(const char *path)
@@ -77,7 +101,9 @@ setup(void **state)
 	loop = loop_new();
 	str_init(&seen);
 	censuses = 0;
-	clean = false;
+	clean = stood = false;
+	feeding = 0;
+	room = 1000000;
 	return 0;
 }
 
@@ -164,10 +190,156 @@ test_moved_directory(void **state)
 	(void)state;
 	begin_quietly();
 	assert_int_equal(rename("d", "e"), 0);
-	assert_seen("+e/old ");
-	assert_int_equal(censuses, 1);	/* d/old has vanished without an event of its own */
+	assert_seen("+e/old -d/old ");
+	assert_int_equal(censuses, 1);	/* what R2 has below d, and the disk had not */
 	write_file("e/more");
 	assert_seen("+e/more ");
+}
+
+static void
+test_moved_tree_keeps_its_watches(void **state)
+{
+	(void)state;
+	assert_int_equal(mkdir("d/x", 0755), 0);
+	assert_int_equal(mkdir("d/x/y", 0755), 0);
+	write_file("d/x/y/f");
+	begin_quietly();
+	assert_int_equal(watch_dirs(w), 4);
+	/* All of it before the watcher looks: the last two are events of watches that were set under the old names. */
+	assert_int_equal(rename("d/x", "moved"), 0);
+	write_file("moved/y/g");
+	assert_int_equal(rename("moved/y/g", "moved/h"), 0);
+	assert_seen("+moved/h -d/x/h +moved/y/f -d/x/y/f +moved/y/g -moved/y/g +moved/h ");
+	assert_int_equal(watch_dirs(w), 4);
+	assert_int_equal(rename("moved", "d/x"), 0);
+	assert_seen("+d/x/h -moved/h +d/x/y/f -moved/y/f ");
+	write_file("d/x/y/k");
+	assert_seen("+d/x/y/k ");
+	assert_int_equal(watch_dirs(w), 4);
+}
+
+static void
+test_moved_out_and_in(void **state)
+{
+	char out[80];
+
+	(void)state;
+	(void)snprintf(out, sizeof(out), "%s-out", root);
+	begin_quietly();
+	assert_int_equal(mkdir("d/sub", 0755), 0);
+	assert_seen("");
+	assert_int_equal(rename("d", out), 0);
+	assert_seen("<d/ ");
+	assert_int_equal(watch_dirs(w), 1);
+	assert_int_equal(censuses, 1);
+	assert_int_equal(chdir(out), 0);
+	write_file("sub/written-outside");
+	assert_int_equal(chdir(root), 0);
+	assert_seen("");
+	assert_int_equal(rename(out, "in"), 0);
+	assert_seen("+in/old +in/sub/written-outside ");
+	assert_int_equal(watch_dirs(w), 3);
+}
+
+static void
+test_report_waits_for_room_and_events_do_not(void **state)
+{
+	struct timespec now;
+	struct errbuf eb;
+
+	(void)state;
+	assert_int_equal(clock_gettime(CLOCK_REALTIME, &now), 0);
+	room = 0;
+	assert_int_equal(watch_new(&w, loop, l, (uint64_t)now.tv_sec * 1000 - 5000, &cbs, NULL, &eb), ERR_OK);
+	assert_false(watch_standing(w));
+	assert_true(loop_run_until(loop, &stood, 5000));
+	assert_true(watch_crawling(w));
+	assert_seen("");	/* d/old is owed, and waits */
+	write_file("d/new");
+	assert_seen("+d/new ");
+	room = 1000;
+	watch_resume(w);
+	assert_true(loop_run_until(loop, &clean, 5000));
+	assert_non_null(strstr(str_z(&seen), "+d/old "));
+}
+
+static void
+test_overflow(void **state)
+{
+	uint64_t generation;
+	unsigned i;
+
+	(void)state;
+	begin_quietly();
+	generation = watch_generation(w);
+	assert_int_equal(mkdir("lost", 0755), 0);
+	for (i = 0; i < 9000; i++) {
+		assert_int_equal(rename("d/old", "d/other"), 0);
+		assert_int_equal(rename("d/other", "d/old"), 0);
+	}
+	assert_int_equal(rename("d", "lost/e"), 0);
+	write_file("lost/e/f");
+	clean = false;
+	(void)watch_drain(w);
+	assert_int_equal(watch_generation(w), generation + 1);
+	assert_false(watch_standing(w));
+	str_clear(&seen);
+	assert_true(loop_run_until(loop, &clean, 5000));
+	assert_true(watch_standing(w));
+	assert_non_null(strstr(str_z(&seen), "+lost/e/f "));
+	assert_non_null(strstr(str_z(&seen), "+lost/e/old "));
+	str_clear(&seen);
+	assert_int_equal(watch_dirs(w), 3);
+	write_file("lost/e/g");
+	assert_seen("+lost/e/g ");
+}
+
+/* Another process that writes all the time does not hold a drain for ever: it reads what is queued when it begins. */
+static void
+test_drain_is_bounded(void **state)
+{
+	(void)state;
+	begin_quietly();
+	write_file("first");
+	feeding = 1000;
+	(void)watch_drain(w);
+	assert_in_range(feeding, 990, 999);
+	feeding = 0;
+}
+
+static void
+test_other_names_of_a_written_file(void **state)
+{
+	(void)state;
+	assert_int_equal(mkdir("z", 0755), 0);
+	assert_int_equal(link("d/old", "z/link"), 0);
+	begin_quietly();
+	clean = false;
+	write_file("d/old");
+	assert_seen("+d/old ");
+	assert_true(loop_run_until(loop, &clean, 10000));
+	assert_non_null(strstr(str_z(&seen), "+z/link "));
+	str_clear(&seen);
+}
+
+static void
+test_limits(void **state)
+{
+	struct watch_limits lim;
+	char text[200];
+	uint64_t n;
+
+	(void)state;
+	assert_int_equal(mkdir("d/x", 0755), 0);
+	assert_true(watch_count_dirs(l, 5000, &n));
+	assert_int_equal(n, 3);
+	watch_limits(&lim);
+	assert_true(lim.watches > 0 && lim.events > 0 && lim.instances > 0);
+	lim.watches = 1000;
+	watch_limits_text(&lim, 900, false, text, sizeof(text));
+	assert_string_equal(text, "");
+	watch_limits_text(&lim, 1000, true, text, sizeof(text));
+	assert_string_equal(text, "more than 1000 directories, but fs.inotify.max_user_watches = 1000: sysctl -w fs.inotify.max_user_watches=2000");
 }
 
 static void
@@ -213,6 +385,13 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_close_rename_unlink, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_new_directories_leave_no_gap, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_moved_directory, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_moved_tree_keeps_its_watches, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_moved_out_and_in, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_report_waits_for_room_and_events_do_not, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_overflow, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_drain_is_bounded, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_other_names_of_a_written_file, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_limits, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_ours_is_not_seen, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_crawl_reports_what_is_new_since, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_symlinks_are_not_followed, setup, teardown),

@@ -444,6 +444,14 @@ put(const char *key, const char *body)
 }
 
 static bool
+marked(const char *key)
+{
+	struct mark m;
+
+	return dirty_get(writer_dirty(w), key, strlen(key), &m);
+}
+
+static bool
 journal_has(const char *text)
 {
 	char path[128], buf[65536];
@@ -838,6 +846,47 @@ test_lost_events_hold_the_answer(void **st)
 	assert_null(find(&fake, "y", false));
 }
 
+static bool
+clean_point(void)
+{
+	return dirty_clean(writer_dirty(w)) != 0;
+}
+
+/*
+ * A restart that finds thousands of changed files, and R2 is away: they come as fast as R2 takes them, so not at all. An upload begins
+ * when every directory is watched, and its answer does not wait for the rest.
+ */
+static void
+test_an_upload_does_not_wait_for_what_a_restart_finds(void **st)
+{
+	enum { FILES = 7000, MOST = 4096 + 2000 };
+	struct writer_state s;
+	struct writer_op *o;
+	char name[32];
+
+	(void)st;
+	assert_true(wait_for(clean_point));
+	die();
+	assert_int_equal(mkdir("many", 0755), 0);
+	for (int i = 0; i < FILES; i++) {
+		snprintf(name, sizeof name, "many/%d", i);
+		store_file(name, "x");
+	}
+	conf.mirror_policy = CONF_MIRROR_ASYNC;
+	fake.down = ERR_UNAVAIL;
+	start();
+	assert_false(writer_sees(w));
+	o = begin(NULL, MARK_PUT);
+	assert_true(writer_sees(w));
+	store_file("many/mine", "x");
+	finish(o, WRITER_ANSWERED);
+	assert_int_equal(finished_e, ERR_OK);
+	assert_true(marked("many/mine"));
+	writer_state(w, &s);
+	assert_true(s.crawling);
+	assert_true(s.waiting + s.mirroring <= MOST);
+}
+
 static void
 on_drained(void *arg)
 {
@@ -903,6 +952,7 @@ main(void)
 		T(test_a_locked_file_is_waited_for),
 		T(test_removed_while_nobody_watched),
 		T(test_lost_events_hold_the_answer),
+		T(test_an_upload_does_not_wait_for_what_a_restart_finds),
 		T(test_drain),
 		T(test_end_in_the_middle),
 	};
