@@ -14,6 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <hiredis/hiredis.h>
+
 #include "base/clock.h"
 #include "base/digest.h"
 #include "base/mem.h"
@@ -928,6 +930,161 @@ test_end_in_the_middle(void **st)
 	assert_true(r2_has("a.txt", "one") && r2_has("b.txt", "two"));
 }
 
+/* The site is armed. */
+
+static bool
+acknowledged(void)
+{
+	return writer_armed(w);
+}
+
+static bool
+no_leases(void)
+{
+	return redis_int(&redis, "HLEN r2shim:{test}:leases") == 0;
+}
+
+static struct lease other;
+static bool other_has;
+
+static void
+on_other(void *arg, enum err e, const struct lease *l)
+{
+	(void)arg;
+	assert_int_equal(e, ERR_OK);
+	other = *l;
+	other_has = true;
+}
+
+static void
+others_lease(const char *key)
+{
+	other_has = false;
+	marks_lease(env.cluster, key, strlen(key), on_other, NULL);
+	assert_true(loop_run_until(loop, &other_has, WAIT));
+}
+
+static void
+arm(void)
+{
+	writer_arm(w, true);
+	assert_true(wait_for(acknowledged));
+}
+
+/* Acknowledged only when no write is left that began without a lease; remembered over a death without Redis. */
+static void
+test_arming(void **st)
+{
+	struct writer_op *o = begin("a.txt", MARK_PUT);
+
+	(void)st;
+	writer_arm(w, true);
+	assert_false(loop_run_until(loop, &flag, 100));
+	assert_false(writer_armed(w));
+	store_file("a.txt", "one");
+	finish(o, WRITER_ANSWERED);
+	assert_true(wait_for(acknowledged));
+	die();
+	start();
+	assert_true(writer_armed(w));
+	writer_arm(w, false);
+	assert_false(writer_armed(w));
+	assert_true(wait_for(watching));
+	assert_true(wait_for(drained));
+}
+
+/* A write with a key waits for its lease, has it until its mark is set, and gives it up with it; without one it is refused. */
+static void
+test_armed_write(void **st)
+{
+	struct writer_op *o;
+
+	(void)st;
+	conf.write_wait = 10000;
+	arm();
+	others_lease("a.txt");
+	begun = finished = false;
+	o = writer_begin(w, "a.txt", 5, MARK_PUT, on_begun, NULL);
+	assert_false(loop_run_until(loop, &begun, 100));
+	marks_drop(env.cluster, "a.txt", 5, &other, NULL, NULL);
+	assert_true(loop_run_until(loop, &begun, WAIT));
+	assert_int_equal(begun_e, ERR_OK);
+	assert_int_equal(redis_int(&redis, "HLEN r2shim:{test}:leases"), 1);
+	store_file("a.txt", "one");
+	finish(o, WRITER_ANSWERED);
+	assert_int_equal(finished_e, ERR_OK);
+	assert_true(r2_has("a.txt", "one"));
+	assert_true(wait_for(drained));
+	assert_true(wait_for(no_leases));
+	conf.write_wait = 100;
+	others_lease("a.txt");
+	o = begin("a.txt", MARK_PUT);
+	assert_int_equal(begun_e, ERR_BUSY);
+	finish(o, WRITER_NOT_SENT);
+	marks_drop(env.cluster, "a.txt", 5, &other, NULL, NULL);
+	/* Nobody knows what the upstream did: the lease goes all the same. */
+	o = begin("b.txt", MARK_PUT);
+	assert_int_equal(begun_e, ERR_OK);
+	finish(o, WRITER_UNKNOWN);
+	assert_true(wait_for(no_leases));
+	redis_kill(&redis);
+	o = begin("c.txt", MARK_PUT);
+	assert_int_equal(begun_e, ERR_UNAVAIL);
+	finish(o, WRITER_NOT_SENT);
+	redis_again(&redis, NULL);
+}
+
+static bool was_set;
+
+static void
+on_set(void *arg, enum err e, const struct mark *m)
+{
+	(void)arg;
+	(void)m;
+	assert_int_equal(e, ERR_OK);
+	was_set = true;
+}
+
+/* An event on a file that a write to R2 found there is old; on any other file it is a later write. */
+static void
+test_armed_event(void **st)
+{
+	struct mark_write r2 = { .op = MARK_PUT, .side = MARK_R2 };
+	struct local_stat stat;
+	struct writer_op *o;
+	struct mark m;
+
+	(void)st;
+	conf.mirror_policy = CONF_MIRROR_ASYNC;
+	arm();
+	/* The app writes, in a request; R2 is written over it before the answer. */
+	fake.down = ERR_UNAVAIL;
+	o = begin(NULL, MARK_PUT);
+	others_lease("a.txt");
+	store_file("a.txt", "disk");
+	assert_int_equal(local_look(env.local, "a.txt", 5, &stat), ERR_OK);
+	r2.base = reconcile_base(&stat);
+	writer_finish(w, &o, WRITER_ANSWERED, on_finished, NULL);
+	assert_false(loop_run_until(loop, &finished, 100));		/* the key is somebody else's */
+	was_set = false;
+	marks_set(env.cluster, 0, "a.txt", 5, r2, 60000, &other, on_set, NULL);
+	assert_true(loop_run_until(loop, &was_set, WAIT));
+	assert_true(loop_run_until(loop, &finished, WAIT));
+	assert_int_equal(finished_e, ERR_OK);
+	assert_non_null(strstr(((redisReply *)redis_do(&redis, "HGET r2shim:{test}:marks a.txt"))->str, " r p "));
+	/* And now a later one. */
+	o = begin(NULL, MARK_PUT);
+	store_file("a.txt", "later");
+	finish(o, WRITER_ANSWERED);
+	assert_int_equal(finished_e, ERR_OK);
+	assert_true(dirty_get(writer_dirty(w), "a.txt", 5, &m));
+	assert_int_equal(m.side, MARK_LOCAL);
+	assert_non_null(strstr(((redisReply *)redis_do(&redis, "HGET r2shim:{test}:marks a.txt"))->str, " l p "));
+	fake.down = ERR_OK;
+	assert_true(wait_for(drained));
+	assert_true(r2_has("a.txt", "later"));
+}
+
 int
 main(void)
 {
@@ -955,6 +1112,9 @@ main(void)
 		T(test_an_upload_does_not_wait_for_what_a_restart_finds),
 		T(test_drain),
 		T(test_end_in_the_middle),
+		T(test_arming),
+		T(test_armed_write),
+		T(test_armed_event),
 	};
 #undef T
 
