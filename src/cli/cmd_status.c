@@ -80,8 +80,10 @@ run_cb(void *arg, enum err e, const struct run *r)
 	    (json_int_t)r->census_done_ms, "due_ms", (json_int_t)r->census_due_ms, "found", (json_int_t)r->census_found, "marked",
 	    (json_int_t)r->census_marked));
 	json_object_set_new(st->j, "last_fallback_ms", json_integer((json_int_t)r->last_fallback_ms));
+	json_object_set_new(st->j, "armed", json_boolean(r->armed_ms != 0));
+	json_object_set_new(st->j, "committed", json_boolean(r->committed_ms != 0));
 	json_object_set_new(st->j, "verify", verify != NULL ? verify : json_null());
-	json_object_set_new(st->j, "proxies", array_of(r->member_json, r->nmembers));
+	json_object_set_new(st->j, "proxies", array_of(r->member_json, r->nmember_json));
 	json_object_set_new(st->j, "migrators", array_of(r->worker_json, r->nworkers));
 }
 
@@ -292,7 +294,13 @@ print_text(const json_t *j)
 	printf("marks      %s", out_count(a, num(j, "marks")));
 	if (num(j, "oldest_mark_ms") != 0)
 		printf(", the oldest %s", out_duration(b, num(j, "oldest_mark_ms")));
+	if (num(j, "owed_to_disk") != 0)
+		printf(", %s owed to the disk", out_count(a, num(j, "owed_to_disk")));
 	printf("\n");
+	if (json_is_true(json_object_get(j, "armed")))
+		printf("armed      R2 may be written first, writes take leases\n");
+	if (json_is_true(json_object_get(j, "committed")))
+		printf("committed  every proxy was in r2-only: there is no way back\n");
 	print_backfill(j);
 	if (json_is_object(v))
 		printf("verify     %s, %s, %s ago, %s files\n", json_is_true(json_object_get(v, "full")) ? "full" : "sample",

@@ -106,6 +106,25 @@ out_progress(struct out_progress *p, uint64_t done, uint64_t total, uint64_t byt
 }
 
 void
+out_progress_text(struct out_progress *p, const char *text)
+{
+	uint64_t now = clock_mono_ms();
+	uint32_t h = 2166136261u;
+
+	for (const char *z = text; *z != '\0'; z++)
+		h = (h ^ (unsigned char)*z) * 16777619u;
+	if (h == p->text && now - p->last_ms < (p->tty ? REDRAW_MS : PLAIN_MS))
+		return;
+	p->text = h;
+	p->last_ms = now;
+	p->drawn = true;
+	if (p->tty)
+		fprintf(stderr, "\r\033[K%s: %.*s", p->what, 77 - (int)strlen(p->what), text);
+	else
+		fprintf(stderr, "%s: %s\n", p->what, text);
+}
+
+void
 out_progress_end(struct out_progress *p)
 {
 	if (p->tty && p->drawn)

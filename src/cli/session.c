@@ -55,7 +55,7 @@ open_root(struct session *s)
 static enum cmd_exit
 open_redis(struct session *s, const char *role, bool optional)
 {
-	static const struct cluster_cb cb = {up_cb, down_cb, unsafe_cb};
+	static const struct cluster_cb cb = {.up = up_cb, .down = down_cb, .unsafe = unsafe_cb};
 	char *host = mem_printf("%s-%ld", role, (long)getpid());
 
 	s->env.cluster = cluster_new(s->env.loop, s->conf, role, host, &cb, s);

@@ -58,7 +58,9 @@ struct cluster {
 	struct errbuf why;
 	uint64_t epoch, told;		/* now, and the last one that up() was called with */
 	uint64_t known_epoch, known_gen;
-	bool armed;			/* by Redis's last word */
+	enum cluster_armed armed;	/* by Redis's last word */
+	uint64_t armed_ms, committed;
+	struct members members;
 	char run_id[48];
 	struct loop_timer again;
 	struct loop_call lost;		/* a script found another epoch */
@@ -72,6 +74,16 @@ struct cluster {
 };
 
 static void hello(struct cluster *c);
+
+/* What the scripts' armed() says. */
+static void
+set_armed(struct cluster *c, const struct redisReply *r)
+{
+	if (r->type != REDIS_REPLY_INTEGER)
+		return;
+	c->armed = r->integer > 0 ? CLUSTER_ARMED : r->integer == 0 ? CLUSTER_UNARMED : CLUSTER_UNKNOWN;
+	c->armed_ms = r->integer > 0 ? (uint64_t)r->integer : 0;
+}
 
 static void
 set_state(struct cluster *c, enum cluster_state s)
@@ -402,7 +414,7 @@ on_hello(void *arg, enum err e, const struct redisReply *r)
 	if (fresh)
 		log_info("cluster", "epoch %llu", (unsigned long long)epoch);
 	c->epoch = c->told = epoch;
-	c->armed = r->element[1]->type == REDIS_REPLY_INTEGER && r->element[1]->integer > 0;
+	set_armed(c, r->element[1]);
 	cluster_know(c, epoch, 0);
 	c->why.text[0] = '\0';
 	set_state(c, CLUSTER_UP);
@@ -531,10 +543,16 @@ on_beaten(void *arg, enum err e, const struct redisReply *r)
 	struct cluster *c = *(struct cluster **)arg;
 
 	c->beating = NULL;
-	if (e == ERR_OK && r->type == REDIS_REPLY_INTEGER) {
-		c->armed = r->integer > 0;
-		c->beaten_ms = clock_mono_ms();
-	}
+	if (e != ERR_OK || r->type != REDIS_REPLY_ARRAY || r->elements != 3)
+		return;
+	set_armed(c, r->element[0]);
+	if (r->element[1]->type == REDIS_REPLY_INTEGER && r->element[1]->integer > 0)
+		c->committed = (uint64_t)r->element[1]->integer;
+	if (!members_read(&c->members, r->element[2]))
+		log_error("cluster", "the answer to the heartbeat is not understood");
+	c->beaten_ms = clock_mono_ms();
+	if (c->cb.heard != NULL)
+		c->cb.heard(c->arg);
 }
 
 static void
@@ -654,6 +672,7 @@ cluster_new(struct loop *l, const struct conf *conf, const char *role, const cha
 	c->limit_ms = conf->r2_request_limit;
 	c->allow_unsafe = conf->redis_allow_unsafe;
 	c->announced = true;
+	c->armed = CLUSTER_UNKNOWN;
 	err_set(&c->why, ERR_CONNECT, "not connected yet");
 	list_init(&c->calls);
 	list_init(&c->inspects);
@@ -684,6 +703,7 @@ cluster_free(struct cluster **cp)
 	LIST_FOREACH(it, nxt, &c->inspects)
 		mem_free(LIST_ENTRY(it, struct inspect, node));
 	rds_free(&c->rds);
+	members_fini(&c->members);
 	loop_timer_fini(&c->again);
 	loop_timer_fini(&c->beat);
 	loop_call_cancel(&c->lost);
@@ -736,10 +756,36 @@ cluster_id(const struct cluster *c)
 	return c->id;
 }
 
-bool
-cluster_armed(const struct cluster *c)
+enum cluster_armed
+cluster_armed(const struct cluster *c, uint64_t *ms)
 {
+	if (ms != NULL)
+		*ms = c->armed_ms;
 	return c->armed;
+}
+
+void
+cluster_arm(struct cluster *c, enum cluster_arm why)
+{
+	(void)cluster_do(c, &lua_arm, (struct rds_arg[]){ RDS_Z(why == CLUSTER_ARM_AGAIN ? "again" : "stay") }, 1, NULL, NULL);
+}
+
+void
+cluster_disarm(struct cluster *c)
+{
+	(void)cluster_do(c, &lua_disarm, NULL, 0, NULL, NULL);
+}
+
+const struct members *
+cluster_members(const struct cluster *c)
+{
+	return &c->members;
+}
+
+uint64_t
+cluster_committed(const struct cluster *c)
+{
+	return c->committed;
 }
 
 uint64_t

@@ -14,6 +14,7 @@
 
 #include "base/conf.h"
 #include "base/str.h"
+#include "coord/member.h"
 #include "io/loop.h"
 #include "io/rds.h"
 
@@ -23,6 +24,8 @@ struct cluster_cb {
 	/* Hello said: usable. fresh: the epoch is a new one: announce again every mark and open intent you know of. */
 	void (*up)(void *arg, bool fresh);
 	void (*down)(void *arg);
+	/* Optional. A heartbeat of ours was taken: what it says of the site (cluster_armed, cluster_members, cluster_committed) is new. */
+	void (*heard)(void *arg);
 	/* Optional. Redis answers, but may lose what it is told (policy, persistence): it is not used. Said at each such hello. */
 	void (*unsafe)(void *arg, const char *why);
 };
@@ -70,8 +73,18 @@ void cluster_announced(struct cluster *c);
 void cluster_heartbeat(struct cluster *c, const char *json);
 /* The heartbeat has news that others wait for (a phase): it goes out now. */
 void cluster_beat_now(struct cluster *c);
-/* Is the site armed, by the last word of Redis: may some member write R2 first? Every writer then needs a key's lease. */
-bool cluster_armed(const struct cluster *c);
+/* Is the site armed, by the last word of Redis: may some member write R2 first? Every writer then needs a key's lease. UNKNOWN: Redis
+ * was not heard yet, or was emptied and nobody has said it again. ms: when it was said (CLUSTER_ARMED). */
+enum cluster_armed { CLUSTER_UNARMED, CLUSTER_ARMED, CLUSTER_UNKNOWN };
+enum cluster_armed cluster_armed(const struct cluster *c, uint64_t *ms);
+/* Asks Redis to arm the site, or to disarm it if nothing stands against it (lua/arm.lua, lua/disarm.lua); what came of it is in the next
+ * heartbeat's answer. */
+enum cluster_arm { CLUSTER_ARM_AGAIN, CLUSTER_ARM_STAY };
+void cluster_arm(struct cluster *c, enum cluster_arm why);
+void cluster_disarm(struct cluster *c);
+/* The registered proxies, by the answer to the last heartbeat (a proxy's); when all were in r2-only, 0: not yet. */
+const struct members *cluster_members(const struct cluster *c);
+uint64_t cluster_committed(const struct cluster *c);
 /* When Redis took this process's heartbeat last, on the monotonic clock; 0: never. */
 uint64_t cluster_beaten_ms(const struct cluster *c);
 /* Removes this process's entry (a clean end); done may be NULL. */

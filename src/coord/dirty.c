@@ -799,6 +799,18 @@ dirty_each_owed(const struct dirty *d, void (*each)(void *arg, const char *key, 
 }
 
 size_t
+dirty_own(const struct dirty *d)
+{
+	size_t pos = 0, len, n = 0;
+	const void *key;
+	void *value;
+
+	while (map_next(d->entries, &pos, &key, &len, &value))
+		n += ((const struct dirty_entry *)value)->own;
+	return n;
+}
+
+size_t
 dirty_open_intents(const struct dirty *d)
 {
 	return d->open;

@@ -43,6 +43,8 @@ size_t dirty_count(const struct dirty *d);
 size_t dirty_owed(const struct dirty *d);
 /* Calls each for every mark of side r2, in no order. */
 void dirty_each_owed(const struct dirty *d, void (*each)(void *arg, const char *key, size_t klen, const struct mark *m), void *arg);
+/* How many marks are in our own journal? */
+size_t dirty_own(const struct dirty *d);
 size_t dirty_open_intents(const struct dirty *d);
 enum err dirty_journal_state(const struct dirty *d);
 

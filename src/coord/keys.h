@@ -27,7 +27,8 @@
 #define KEYS_ATTEMPTS  "attempts"	/* hash: key -> failures so far */
 #define KEYS_DEAD      "dead"		/* hash: key -> JSON: why, since, attempts */
 #define KEYS_MEMBERS   "members"	/* hash: proxy id -> JSON heartbeat: phase, epoch, time, degraded */
-#define KEYS_BEATS     "beats"		/* hash: proxy id -> "epoch until_ms": the epoch in which it has announced all it knows */
+#define KEYS_BEATS     "beats"		/* hash: proxy id -> "epoch until_ms": the epoch in which it has announced all it knows. Who is in it is a
+					 * member, from its start until it has ended cleanly or was forgotten by a person */
 #define KEYS_WORKERS   "workers"	/* hash: migrator name -> JSON heartbeat: counters, time */
 #define KEYS_FEEDER    "feeder"		/* string with expiry: the migrator that feeds the backfill */
 #define KEYS_RUNSTATE  "run-state"	/* hash: the backfill run: state, id, cursor, counters, census */
@@ -38,5 +39,10 @@
 #define KEYS_SITE_LAST_FALLBACK    "last-fallback"	/* in validate: a read that R2 should have served */
 #define KEYS_SITE_CENSUS_DUE       "census-due"		/* something may have vanished unseen since then */
 #define KEYS_SITE_CENSUS_DONE      "census-done"	/* the last census began then */
+#define KEYS_SITE_ARMED            "armed"		/* since then a proxy may write to R2 first; 0: none any more; missing: nobody has said */
+#define KEYS_SITE_ARMED_LAST       "armed-last"		/* the last time that armed had */
+#define KEYS_SITE_R2_ONLY_SINCE    "r2-only-since"	/* every proxy is in r2-only: the way back closes soon */
+#define KEYS_SITE_COMMITTED        "committed"		/* then every proxy was in r2-only: there is no way back */
+#define KEYS_SITE_LAST_DISK_WRITE  "last-disk-write"	/* in r2-primary: something wrote straight to the disk */
 
 #endif

@@ -1,7 +1,6 @@
 #include "coord/run.h"
 
 #include <hiredis/hiredis.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -50,8 +49,9 @@ run_fini(struct run *r)
 {
 	mem_free(r->cursor);
 	mem_free(r->verify);
-	texts_free(r->member_json, r->nmembers);
+	texts_free(r->member_json, r->nmember_json);
 	texts_free(r->worker_json, r->nworkers);
+	members_fini(&r->members);
 	memset(r, 0, sizeof(*r));
 }
 
@@ -83,6 +83,9 @@ static const struct {
 	{KEYS_SITE_LAST_FALLBACK, offsetof(struct run, last_fallback_ms)},
 	{KEYS_SITE_CENSUS_DUE, offsetof(struct run, census_due_ms)},
 	{KEYS_SITE_CENSUS_DONE, offsetof(struct run, census_done_ms)},
+	{KEYS_SITE_ARMED, offsetof(struct run, armed_ms)},
+	{KEYS_SITE_COMMITTED, offsetof(struct run, committed_ms)},
+	{KEYS_SITE_LAST_DISK_WRITE, offsetof(struct run, last_disk_write_ms)},
 };
 
 static void
@@ -105,21 +108,6 @@ field_set(struct run *r, const char *name, size_t len, const char *value, size_t
 	}
 }
 
-/* A proxy's heartbeat names its phase. */
-static void
-member_phase(struct run *r, const char *json)
-{
-	json_t *root = json_loads(json, 0, NULL);
-	const char *name = NULL;
-	int phase;
-
-	if (json_unpack(root, "{s:s}", "phase", &name) == 0 && (phase = phase_by_name(name)) >= 0) {
-		r->phase_low = r->phase_low < 0 || phase < r->phase_low ? phase : r->phase_low;
-		r->phase_high = phase > r->phase_high ? phase : r->phase_high;
-	}
-	json_decref(root);
-}
-
 struct getting {
 	struct run run;
 	void (*done)(void *arg, enum err e, const struct run *r);
@@ -131,8 +119,8 @@ got_cb(void *arg, enum err e, const struct redisReply *r)
 {
 	struct getting *g = arg;
 
-	/* {run-state as pairs, site as pairs, feeder, proxies, verify, migrators} */
-	if (e == ERR_OK && (r->type != REDIS_REPLY_ARRAY || r->elements != 6))
+	/* {run-state as pairs, site as pairs, feeder, heartbeats, verify, migrators, members, time, quarantine} */
+	if (e == ERR_OK && (r->type != REDIS_REPLY_ARRAY || r->elements != 9 || !members_read(&g->run.members, r->element[6])))
 		e = ERR_PROTO;
 	for (size_t h = 0; e == ERR_OK && h < 2; h++) {
 		const struct redisReply *hash = r->element[h];
@@ -140,16 +128,17 @@ got_cb(void *arg, enum err e, const struct redisReply *r)
 		for (size_t i = 0; i + 1 < hash->elements; i += 2)
 			field_set(&g->run, hash->element[i]->str, hash->element[i]->len, hash->element[i + 1]->str, hash->element[i + 1]->len);
 	}
-	if (e == ERR_OK && r->element[2]->type == REDIS_REPLY_STRING)
-		snprintf(g->run.feeder, sizeof(g->run.feeder), "%s", r->element[2]->str);
 	if (e == ERR_OK) {
-		g->run.member_json = texts_copy(r->element[3], &g->run.nmembers);
+		snprintf(g->run.feeder, sizeof(g->run.feeder), "%s", r->element[2]->str);
+		g->run.member_json = texts_copy(r->element[3], &g->run.nmember_json);
 		g->run.worker_json = texts_copy(r->element[5], &g->run.nworkers);
 		if (r->element[4]->len > 0)
 			g->run.verify = mem_strndup(r->element[4]->str, r->element[4]->len);
+		g->run.now_ms = (uint64_t)r->element[7]->integer;
+		g->run.quarantine_ms = (uint64_t)r->element[8]->integer;
 	}
-	for (size_t i = 0; i < g->run.nmembers; i++)
-		member_phase(&g->run, g->run.member_json[i]);
+	g->run.phase_low = members_low(&g->run.members);
+	g->run.phase_high = members_high(&g->run.members);
 	g->done(g->arg, e, &g->run);
 	run_fini(&g->run);
 	mem_free(g);
@@ -162,7 +151,6 @@ run_get(struct cluster *c, void (*done)(void *arg, enum err e, const struct run 
 
 	g->done = done;
 	g->arg = arg;
-	g->run.phase_low = g->run.phase_high = -1;
 	(void)cluster_eval(c, &lua_run_get.script, got_cb, g, lua_run_get.keys, lua_run_get.nkeys, NULL, 0);
 }
 
@@ -294,6 +282,58 @@ run_verified(struct cluster *c, const char *json, void (*done)(void *arg, enum e
 	argv[2] = RDS_Z(json);
 	(void)rds_command(cluster_rds(c), 0, stored_cb, s, argv, 3);
 	str_fini(&key);
+}
+
+struct arming {
+	void (*done)(void *arg, enum err e, uint64_t since_ms, const char *below);
+	void *arg;
+};
+
+static void
+armed_cb(void *arg, enum err e, const struct redisReply *r)
+{
+	const struct arming *a = arg;
+	struct str below = STR_INIT;
+	uint64_t since = 0;
+
+	if (e == ERR_OK && (r->type != REDIS_REPLY_ARRAY || r->elements != 2 || r->element[1]->type != REDIS_REPLY_ARRAY))
+		e = ERR_PROTO;
+	if (e == ERR_OK) {
+		since = (uint64_t)r->element[0]->integer;
+		for (size_t i = 0; i < r->element[1]->elements; i++)
+			str_printf(&below, "%s%s", i > 0 ? ", " : "", r->element[1]->element[i]->str);
+	}
+	a->done(a->arg, e, since, str_z(&below));
+	str_fini(&below);
+}
+
+void
+run_arm(struct cluster *c, void (*done)(void *arg, enum err e, uint64_t since_ms, const char *below), void *arg)
+{
+	struct arming a = {done, arg};
+
+	(void)cluster_run(c, &lua_arm, armed_cb, mem_dup(&a, sizeof(a)), (struct rds_arg[]){RDS_Z("ask")}, 1);
+}
+
+static void
+forgot_cb(void *arg, enum err e, const struct redisReply *r)
+{
+	const struct setting *s = arg;
+
+	if (e == ERR_OK && (r->type != REDIS_REPLY_INTEGER || r->integer <= 0))
+		e = r->type == REDIS_REPLY_INTEGER && r->integer < 0 ? ERR_BUSY : ERR_NOTFOUND;
+	s->done(s->arg, e);
+}
+
+void
+run_forget(struct cluster *c, const char *id, bool force, uint64_t silent_ms, void (*done)(void *arg, enum err e), void *arg)
+{
+	struct setting s = {done, arg};
+	char num[24];
+
+	snprintf(num, sizeof(num), "%llu", (unsigned long long)silent_ms);
+	(void)cluster_run(c, &lua_member_forget, forgot_cb, mem_dup(&s, sizeof(s)),
+	    (struct rds_arg[]){RDS_Z(id), RDS_Z(force ? "1" : "0"), RDS_Z(num)}, 3);
 }
 
 struct locking {

@@ -11,6 +11,7 @@
 
 #include "base/err.h"
 #include "coord/cluster.h"
+#include "coord/member.h"
 
 enum run_state {
 	RUN_IDLE,	/* never started */
@@ -37,13 +38,16 @@ struct run {
 	/* Site-wide notes. */
 	uint64_t left_passthrough_ms, last_fallback_ms, census_due_ms, census_done_ms;
 	uint64_t census_found, census_marked;	/* of the last census; found > marked: over migrator.max-delete */
+	uint64_t armed_ms, committed_ms, last_disk_write_ms;	/* 0: not armed, the way back is open, there was none */
+	uint64_t now_ms, quarantine_ms;		/* Redis's clock, and until when it gives no lease because it was new */
 	char feeder[128];		/* "" if nobody feeds now */
 	char *verify;			/* the last verify's report, JSON; NULL: none */
-	/* The proxies' phases by their heartbeats. */
-	int phase_low, phase_high;	/* -1: no proxy is registered */
+	struct members members;
+	/* The proxies' phases by their heartbeats: members_low, members_high. */
+	int phase_low, phase_high;
 	/* The heartbeats themselves, JSON: proxies and migrators. */
 	char **member_json, **worker_json;
-	size_t nmembers, nworkers;
+	size_t nmember_json, nworkers;
 };
 void run_fini(struct run *r);
 /* Reads it. r is valid during the callback. */
@@ -62,6 +66,10 @@ void run_cursor(struct cluster *c, const char *key, size_t klen);
 void run_note(struct cluster *c, const char *site_field, uint64_t value);
 /* Stores a verify's report. */
 void run_verified(struct cluster *c, const char *json, void (*done)(void *arg, enum err e), void *arg);
+/* For `phase set r2-primary`: arms the site if every proxy is in validate or above. since_ms 0: it is not armed, because of those named. */
+void run_arm(struct cluster *c, void (*done)(void *arg, enum err e, uint64_t since_ms, const char *below), void *arg);
+/* A person says that a proxy will never come back. NOTFOUND: it is no member; BUSY: it was heard within the last silent_ms, and not force. */
+void run_forget(struct cluster *c, const char *id, bool force, uint64_t silent_ms, void (*done)(void *arg, enum err e), void *arg);
 /* Becomes or stays the one feeder for ms (0: gives it up); ours: whether it is. */
 void run_feeder(struct cluster *c, uint64_t ms, void (*done)(void *arg, bool ours), void *arg);
 

@@ -22,15 +22,16 @@ struct facts {
 	const struct run *run;
 	uint64_t now_ms;
 	uint64_t marks, oldest_ms, owed;
+	uint64_t waited_ms;		/* since the gates were asked */
 	struct queue_depth depth;
 	bool verified;
 	struct verify_report verify;
 	char preflight[256];		/* "": all is well */
 };
 
-/* A proxy's heartbeat says its phase a moment after it has moved. */
-#define MEMBERS_MS 3000
-#define MEMBERS_AGAIN_MS 200
+/* What is true a moment later is waited for: a proxy's heartbeat says its phase a second after it has moved; marks are cleared. */
+#define PATIENCE_MS 3000
+#define AGAIN_MS 200
 
 typedef bool gate_fn(const struct facts *f, char *text, size_t n);
 
@@ -41,24 +42,60 @@ preflight(const struct facts *f, char *text, size_t n)
 	return *f->preflight == '\0';
 }
 
+/* The members that are not fit, by name: what, "a, b". */
+static bool
+each_member(const struct facts *f, bool (*fit)(const struct facts *f, const struct member *m), const char *what, char *text, size_t n)
+{
+	const struct members *m = &f->run->members;
+	size_t bad = 0, at = 0;
+
+	for (size_t i = 0; i < m->n; i++) {
+		if (fit(f, &m->v[i]))
+			continue;
+		if (at < n)
+			at += (size_t)snprintf(text + at, n - at, "%s%s", bad == 0 ? what : ", ", m->v[i].id);
+		bad++;
+	}
+	if (bad == 0)
+		snprintf(text, n, "%zu", m->n);
+	return bad == 0;
+}
+
 /* Only neighbours are safe together: a proxy that lags two phases behind does not mirror what the others read from R2. */
+static bool
+follows(const struct facts *f, const struct member *m)
+{
+	return m->phase >= (int)f->to - 1;
+}
+
 static bool
 members_follow(const struct facts *f)
 {
-	return f->run->phase_low < 0 || f->run->phase_low >= (int)f->to - 1;
+	return f->run->members.n == 0 || f->run->phase_low >= (int)f->to - 1;
 }
 
 static bool
 members(const struct facts *f, char *text, size_t n)
 {
-	bool ok = members_follow(f);
+	char what[64];
 
-	if (ok)
-		snprintf(text, n, "%zu", f->run->nmembers);
-	else
-		snprintf(text, n, "one of %zu is in %s still, by its last heartbeat: move it first", f->run->nmembers,
-		    phase_row((enum phase)f->run->phase_low)->name);
-	return ok;
+	snprintf(what, sizeof(what), "not in %s yet: ", phase_row((enum phase)((int)f->to - 1))->name);
+	return each_member(f, follows, what, text, n);
+}
+
+static bool
+acknowledged(const struct facts *f, const struct member *m)
+{
+	return m->armed_ms == f->run->armed_ms;
+}
+
+static bool
+armed(const struct facts *f, char *text, size_t n)
+{
+	if (f->run->armed_ms != 0)
+		return each_member(f, acknowledged, "not acknowledged by: ", text, n);
+	snprintf(text, n, "not asked yet: phase set r2-primary asks each proxy, and waits for it");
+	return false;
 }
 
 static bool
@@ -66,6 +103,23 @@ marks_drain(const struct facts *f, char *text, size_t n)
 {
 	snprintf(text, n, "%llu marks, the oldest %.1f s", (unsigned long long)f->marks, (double)f->oldest_ms / 1000);
 	return f->oldest_ms <= MARK_AGE_MS;
+}
+
+/* Were all that stood when the gates were asked cleared since? Under load there always is a young one. */
+static bool
+marks_cleared(const struct facts *f)
+{
+	return f->marks == 0 || f->oldest_ms < f->waited_ms;
+}
+
+static bool
+marks_none(const struct facts *f, char *text, size_t n)
+{
+	bool ok = marks_cleared(f);
+
+	snprintf(text, n, "%llu marks, %llu of them owed to the disk, the oldest %.1f s%s", (unsigned long long)f->marks, (unsigned long long)f->owed,
+	    (double)f->oldest_ms / 1000, ok ? "" : ": r2shim status says why they wait");
+	return ok;
 }
 
 static bool
@@ -155,6 +209,17 @@ full_verify(const struct facts *f, char *text, size_t n)
 }
 
 static bool
+full_verify_since(const struct facts *f, char *text, size_t n)
+{
+	if (!verified(f, true, text, n))
+		return false;
+	if (f->verify.started_ms > f->run->armed_ms)
+		return true;
+	snprintf(text, n, "the last one is older than the first write to R2: run it again");
+	return false;
+}
+
+static bool
 canary(const struct facts *f, char *text, size_t n)
 {
 	snprintf(text, n, "canary is %lld", (long long)f->conf->canary);
@@ -172,6 +237,48 @@ no_fallback(const struct facts *f, char *text, size_t n)
 	}
 	snprintf(text, n, "none within gate.window");
 	return true;
+}
+
+static bool
+no_disk_write(const struct facts *f, char *text, size_t n)
+{
+	uint64_t quiet = f->now_ms - f->run->last_disk_write_ms;
+
+	if (f->run->last_disk_write_ms != 0 && quiet < f->conf->gate_window) {
+		snprintf(text, n, "the last write straight to the disk was %.0f s ago, gate.window is %.0f s", (double)quiet / 1000,
+		    (double)f->conf->gate_window / 1000);
+		return false;
+	}
+	snprintf(text, n, "none within gate.window");
+	return true;
+}
+
+/* check refuses r2-primary without it: here it is seen before. */
+static bool
+write_auth(const struct facts *f, char *text, size_t n)
+{
+	for (size_t i = 0; i < f->conf->nprefixes; i++) {
+		const struct conf_prefix *p = &f->conf->prefixes[i];
+
+		if (p->writes == CONF_WRITES_NONE || p->token != NULL || p->auth != NULL)
+			continue;
+		snprintf(text, n, "prefix \"%s\" takes writes from anybody: it needs a token-file or auth", p->url);
+		return false;
+	}
+	snprintf(text, n, "every prefix that takes writes has a token or asks the application");
+	return true;
+}
+
+static bool
+names(const struct facts *f, char *text, size_t n)
+{
+	uint64_t bad = f->verified && f->verify.full ? f->verify.n[VERIFY_UNHOLDABLE] : f->run->unholdable;
+
+	if (bad == 0)
+		snprintf(text, n, "R2 can hold every name");
+	else
+		snprintf(text, n, "%llu names that R2 cannot hold (r2shim verify --full names them): rename them, or waive this", (unsigned long long)bad);
+	return bad == 0;
 }
 
 static const struct {
@@ -240,20 +347,12 @@ run_cb(void *arg, enum err e, const struct run *r)
 		return;
 	}
 	g->f.run = r;
-	if (!members_follow(&g->f) && clock_mono_ms() - g->began_ms < MEMBERS_MS) {
-		loop_timer_set(&g->again, MEMBERS_AGAIN_MS);
+	if ((!members_follow(&g->f) || (g->to >= PHASE_R2_PRIMARY && !marks_cleared(&g->f))) && g->f.waited_ms < PATIENCE_MS) {
+		loop_timer_set(&g->again, AGAIN_MS);
 		return;
 	}
 	g->f.verified = r->verify != NULL && verify_report_parse(r->verify, &g->f.verify);
 	evaluate(g, NULL);
-}
-
-static void
-again_cb(void *arg)
-{
-	struct gathering *g = arg;
-
-	run_get(g->env->cluster, run_cb, g);
 }
 
 static void
@@ -278,6 +377,7 @@ marks_cb(void *arg, enum err e, uint64_t n, uint64_t oldest_ms, uint64_t owed)
 		evaluate(g, "Redis did not answer");
 		return;
 	}
+	g->f.waited_ms = clock_mono_ms() - g->began_ms;
 	g->f.marks = n;
 	g->f.owed = owed;
 	g->f.oldest_ms = oldest_ms;
@@ -285,9 +385,17 @@ marks_cb(void *arg, enum err e, uint64_t n, uint64_t oldest_ms, uint64_t owed)
 }
 
 static void
+again_cb(void *arg)
+{
+	struct gathering *g = arg;
+
+	marks_count(g->env->cluster, marks_cb, g);
+}
+
+static void
 preflight_end(struct gathering *g)
 {
-	marks_count(g->env->cluster, marks_cb, g);
+	again_cb(g);
 }
 
 /* The test object is gone, or cannot be deleted: what failed before is what is told. */

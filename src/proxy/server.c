@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/digest.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metrics.h"
@@ -25,6 +24,7 @@ enum {
 	TICK_MS = 1000,
 	REDIS_FIRST_MS = 250,	/* at the start, for Redis's first answer */
 	PROBE_TICKS = 10,	/* between probes of an R2 that failed */
+	REGISTER_MS = 5000,
 	LEAVE_MS = 2000,
 	MIRROR_LEAST_MS = 1000	/* for the mirror's last work, however long the requests took */
 };
@@ -101,6 +101,7 @@ static bool
 phase_allowed(const struct server *sv, const struct conf *c, struct str *errors)
 {
 	enum phase now, next = (enum phase)c->phase;
+	struct str why = STR_INIT;
 
 	if (!phase_row(next)->built) {
 		str_printf(errors, "%s: phase %s is not in this version\n", c->phase_file, phase_row(next)->name);
@@ -114,7 +115,11 @@ phase_allowed(const struct server *sv, const struct conf *c, struct str *errors)
 		    phase_row(next)->name);
 		return false;
 	}
-	return true;
+	if (next == now || arming_allows(&sv->arming, now, next, &why))
+		return true;
+	str_printf(errors, "%s: phase %s is refused: %s\n", c->phase_file, phase_row(next)->name, str_z(&why));
+	str_fini(&why);
+	return false;
 }
 
 static void
@@ -162,6 +167,7 @@ server_reload(struct server *sv, struct str *errors)
 	upstream_set_conf(sv->upstream, c);
 	if (s->owns_r2)
 		breaker_init(&sv->r2_breaker, BREAKER_FAILURES, BREAKER_OPEN_MS);
+	arming_set_phase(&sv->arming, s->phase);
 	writer_reload(sv->writer, &s->env, (int)s->phase);
 	server_probe(sv);
 	heartbeat(sv);
@@ -211,6 +217,13 @@ on_mirrored(void *arg)
 		loop_stop(sv->loop);
 		return;
 	}
+	/* Should Redis be lost while we are away, leases must wait for what our journal knows. */
+	if (!arming_may_leave(&sv->arming)) {
+		log_warn("proxy", "the site is armed and not all of our marks are cleared: we stay a member (r2shim cluster show)");
+		loop_stop(sv->loop);
+		return;
+	}
+	roster_leave(sv->arming.roster);
 	loop_timer_set(&sv->drain_timer, LEAVE_MS);
 	cluster_leave(sv->cluster, on_left, sv);
 }
@@ -321,8 +334,22 @@ on_cluster_up(void *arg, bool fresh)
 
 	sv->redis_settled = true;
 	log_info("redis", "connected, epoch %llu%s", (unsigned long long)cluster_epoch(sv->cluster), fresh ? " (new)" : "");
-	if (sv->writer != NULL)
+	if (sv->writer != NULL) {
+		arming_up(&sv->arming);
 		writer_up(sv->writer, fresh);
+	}
+}
+
+static void
+on_cluster_heard(void *arg)
+{
+	struct server *sv = arg;
+
+	/* Others may wait for what we acknowledge. */
+	if (sv->writer != NULL && arming_heard(&sv->arming)) {
+		heartbeat(sv);
+		cluster_beat_now(sv->cluster);
+	}
 }
 
 static void
@@ -331,8 +358,10 @@ on_cluster_down(void *arg)
 	struct server *sv = arg;
 
 	log_warn("redis", "%s; writes go on with the journal alone", cluster_why(sv->cluster));
-	if (sv->writer != NULL)
+	if (sv->writer != NULL) {
+		arming_down(&sv->arming);
 		writer_down(sv->writer);
+	}
 }
 
 static void
@@ -362,20 +391,6 @@ on_admin_reload(void *arg, struct str *errors)
 	return server_reload(arg, errors);
 }
 
-/* Of this state-dir on this machine: stays the same over restarts. */
-static void
-member_id(const struct conf *c, char out[96])
-{
-	char host[65] = "host";
-	uint8_t sum[DIGEST_SHA256_LEN];
-
-	if (gethostname(host, sizeof host - 1) != 0)
-		log_warn("proxy", "gethostname: %s", strerror(errno));
-	host[sizeof host - 1] = '\0';
-	digest_sha256(c->state_dir, strlen(c->state_dir), sum);
-	snprintf(out, 96, "%s-%02x%02x%02x%02x", host, sum[0], sum[1], sum[2], sum[3]);
-}
-
 /* Refuses to start: one line, and the exit code. */
 static enum server_exit
 refuse(enum server_exit code, const struct conf *c, const char *text)
@@ -387,10 +402,10 @@ refuse(enum server_exit code, const struct conf *c, const char *text)
 static enum server_exit
 start_sides(struct server *sv, struct conf *c)
 {
-	static const struct cluster_cb cluster_cb = { on_cluster_up, on_cluster_down, on_cluster_unsafe };
+	static const struct cluster_cb cluster_cb = { on_cluster_up, on_cluster_down, on_cluster_heard, on_cluster_unsafe };
 	struct snapshot *s;
 	struct errbuf eb = { "" };
-	char id[96];
+	char id[MEMBER_ID_MAX];
 	enum err e;
 
 	if (local_open(&sv->local, c->media_root, c->site, &eb) != ERR_OK)
@@ -398,8 +413,10 @@ start_sides(struct server *sv, struct conf *c)
 	e = upstream_new(&sv->upstream, sv->loop, c, &eb);
 	if (e != ERR_OK)
 		return refuse(e == ERR_CONNECT ? SERVER_UNREACHABLE : SERVER_CONFIG, c, eb.text);
-	member_id(c, id);
+	member_id(c->state_dir, id);
 	sv->cluster = cluster_new(sv->loop, c, "proxy", id, &cluster_cb, sv);
+	if (arming_open(&sv->arming, sv->cluster, c->state_dir, &eb) != ERR_OK)
+		return refuse(SERVER_CONFIG, c, eb.text);
 	if (snapshot_new(sv, conf_ref(c), NULL, &s, &eb) != ERR_OK) {
 		conf_unref(&c);
 		return refuse(SERVER_CONFIG, c, eb.text);
@@ -409,10 +426,21 @@ start_sides(struct server *sv, struct conf *c)
 	e = writer_new(&sv->writer, &s->env, (int)s->phase, &eb);
 	if (e != ERR_OK)
 		return refuse(e == ERR_STATE ? SERVER_FAILED : SERVER_CONFIG, c, eb.text);
+	sv->arming.writer = sv->writer;
+	arming_set_phase(&sv->arming, s->phase);
+	if (!arming_may_start(&sv->arming, s->phase, &eb))
+		return refuse(SERVER_CONFIG, c, eb.text);
 	server_probe(sv);
+	heartbeat(sv);
 	/* A Redis that is away is waited for while we serve. One that would lose marks is no start at all. */
 	(void)loop_run_until(sv->loop, &sv->redis_settled, REDIS_FIRST_MS);
-	return sv->redis_unsafe ? refuse(SERVER_REFUSED, c, cluster_why(sv->cluster)) : SERVER_OK;
+	if (sv->redis_unsafe)
+		return refuse(SERVER_REFUSED, c, cluster_why(sv->cluster));
+	/* Who is no member may not have been asked whether the site be armed. */
+	if (s->phase < PHASE_VALIDATE || roster_registered(sv->arming.roster) || loop_run_until(sv->loop, &sv->arming.heard, REGISTER_MS))
+		return SERVER_OK;
+	return refuse(SERVER_UNREACHABLE, c, "in validate and above a proxy that is no member of its site (it is new, or had left) starts only "
+	    "with Redis");
 }
 
 static enum server_exit
@@ -461,6 +489,7 @@ stop(struct server *sv)
 	upstream_free(&sv->upstream);
 	if (sv->writer != NULL)
 		writer_free(&sv->writer);
+	arming_close(&sv->arming);
 	cluster_free(&sv->cluster);
 	snapshots_free(sv);
 	accesslog_close(&sv->accesslog);

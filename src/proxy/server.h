@@ -21,6 +21,7 @@
 #include "io/loop.h"
 #include "io/pool.h"
 #include "proxy/admin.h"
+#include "proxy/arming.h"
 #include "proxy/forward.h"
 #include "proxy/upstream.h"
 #include "proxy/writer.h"
@@ -53,6 +54,7 @@ struct server {
 	struct local *local;
 	struct cluster *cluster;
 	struct writer *writer;
+	struct arming arming;
 	struct upstream *upstream;
 	struct http_server *http;
 	struct admin *admin;

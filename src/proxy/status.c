@@ -54,6 +54,8 @@ gather_needed(const struct server *sv, const struct writer_state *w, struct line
 static void
 gather(const struct server *sv, const struct writer_state *w, struct lines *l)
 {
+	struct str ids = STR_INIT;
+
 	if (!cluster_up(sv->cluster))
 		add(l, "redis: %s", cluster_why(sv->cluster));
 	if (sv->r2_err != ERR_OK)
@@ -64,6 +66,9 @@ gather(const struct server *sv, const struct writer_state *w, struct lines *l)
 		add(l, "mirror: %s", w->mirror_trouble);
 	if (w->watch_trouble != NULL)
 		add(l, "watcher: %s", w->watch_trouble);
+	if (arming_waits_for(&sv->arming, &ids))
+		add(l, "members: no lease is given until these have announced their marks: %s (r2shim cluster show)", str_z(&ids));
+	str_fini(&ids);
 	gather_needed(sv, w, l);
 }
 
@@ -110,11 +115,11 @@ common(const struct server *sv, const struct writer_state *w)
 	struct lines l = { json_array(), NULL };
 
 	gather(sv, w, &l);
-	return json_pack("{s:s, s:s, s:i, s:I, s:I, s:i, s:s, s:o, s:I, s:I, s:I, s:b, s:b}", "version", PACKAGE_VERSION, "phase",
+	return json_pack("{s:s, s:s, s:i, s:I, s:I, s:i, s:s, s:o, s:I, s:I, s:I, s:I, s:b, s:b, s:b, s:I}", "version", PACKAGE_VERSION, "phase",
 	    phase_row(sv->snap->phase)->name, "phase_number", (int)sv->snap->phase, "epoch", (json_int_t)cluster_epoch(sv->cluster), "time",
 	    (json_int_t)clock_real_ms(), "pid", (int)getpid(), "admin", sv->snap->conf->admin_listen, "degraded", l.list, "marks",
-	    (json_int_t)w->marks, "intents", (json_int_t)w->intents, "oldest_mark_ms", (json_int_t)w->oldest_ms, "watching", w->watching,
-	    "crawling", w->crawling);
+	    (json_int_t)w->marks, "owed_to_disk", (json_int_t)writer_owed(sv->writer), "intents", (json_int_t)w->intents, "oldest_mark_ms", (json_int_t)w->oldest_ms, "watching", w->watching,
+	    "crawling", w->crawling, "armed", sv->arming.acked_ms != 0, "armed_ms", (json_int_t)sv->arming.acked_ms);
 }
 
 static void
@@ -142,6 +147,20 @@ status_heartbeat(const struct server *sv, struct str *out)
 	dump(j, out);
 }
 
+/* Why a reload would not take the next phase, as far as it is for the proxy to say. */
+static json_t *
+next_refused(const struct server *sv)
+{
+	struct str why = STR_INIT;
+	enum phase now = sv->snap->phase;
+	json_t *j = json_null();
+
+	if (now + 1 < PHASE_COUNT && !arming_allows(&sv->arming, now, now + 1, &why))
+		j = json_string(str_z(&why));
+	str_fini(&why);
+	return j;
+}
+
 void
 status_json(const struct server *sv, struct str *out)
 {
@@ -164,6 +183,8 @@ status_json(const struct server *sv, struct str *out)
 	ASSERT(j != NULL && more != NULL);
 	json_object_update(j, more);
 	json_decref(more);
+	json_object_set_new(j, "committed", json_boolean(roster_committed(sv->arming.roster) != 0));
+	json_object_set_new(j, "next_refused", next_refused(sv));
 	dump(j, out);
 	str_fini(&why);
 }

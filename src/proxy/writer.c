@@ -406,10 +406,12 @@ armed_cb(void *arg, enum err e)
 	struct writer *w = arg;
 
 	w->arming = false;
-	if (e != ERR_OK)
+	if (e != ERR_OK) {
 		log_error("writer", "the site is armed, but the journal does not take it: %s; trying again", err_text(e));
-	else
+		dirty_set_armed(w->dirty, false, NULL, NULL);
+	} else {
 		log_info("writer", "armed: writes take their keys' leases");
+	}
 }
 
 /* Acknowledged only when no write that began without a lease is left. */
@@ -891,10 +893,16 @@ writer_ready(struct writer *w)
 	return e;
 }
 
-/* None is skipped on the way up, by an edited file and a restart neither. Down is always open. */
+/* None is skipped on the way up, by an edited file and a restart neither. Down is always open. What asks the other proxies is not entered by
+ * a start at all. */
 static enum err
 phase_follows(int last, int phase, struct errbuf *eb)
 {
+	int begin = last < PHASE_R2_PRIMARY ? PHASE_VALIDATE : last;
+
+	if (phase >= PHASE_R2_PRIMARY && last < phase && (last < 0 || phase <= last + 1))
+		return err_set(eb, ERR_STATE, "%s is entered by a running proxy: start it in %s, then r2shim phase set", phase_row((enum phase)phase)->name,
+		    phase_row((enum phase)begin)->name);
 	if (last < 0 || phase <= last + 1)
 		return ERR_OK;
 	return err_set(eb, ERR_STATE, "phase %s does not follow %s, in which this proxy ran last: start it in %s, then r2shim phase set",
@@ -977,6 +985,12 @@ void
 writer_down(struct writer *w)
 {
 	dirty_down(w->dirty);
+}
+
+size_t
+writer_owed(const struct writer *w)
+{
+	return dirty_owed(w->dirty);
 }
 
 struct dirty *

@@ -51,6 +51,8 @@ void writer_free(struct writer **w);
 /* Is every directory watched? If not, a write whose keys the application chooses is begun later (writer_begun): until then nothing of it
  * may be forwarded, for nobody would see it. */
 bool writer_sees(const struct writer *w);
+/* To how many keys is the disk owed R2's bytes, as far as this proxy knows? */
+size_t writer_owed(const struct writer *w);
 
 /* For reads. */
 struct dirty *writer_dirty(struct writer *w);

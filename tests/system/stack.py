@@ -78,6 +78,20 @@ class Proxy(Tool):
         found = re.findall(r"^([^#\s]\S*(?:\{.*\})?) (\S+)$", self.admin("/metrics").body.decode(), re.MULTILINE)
         return {name: float(value) for name, value in found}
 
+    def begin(self, command, *args):
+        """`r2shim COMMAND ...` that waits for something: the process, its output in a pipe."""
+        return subprocess.Popen([self.binary, command, "-c", self.conf, *map(str, args)], stdin=subprocess.DEVNULL, text=True,
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=clean_env(**self.env), cwd=self.dir)
+
+    def cluster(self):
+        """{id: member} of `cluster show --json`, and the whole of it."""
+        shown = json.loads(self.run("cluster", "show", "--json", check=True)[1])
+        return {member["id"]: member for member in shown["members"]}, shown
+
+    def member_id(self):
+        """As in Redis; of a proxy that runs."""
+        return json.loads(self.admin("/status").body)["id"]
+
     def run(self, command, *args, timeout=120, check=False):
         """`r2shim COMMAND -c CONF ARGS`: (exit code, stdout, stderr)."""
         done = subprocess.run([self.binary, command, "-c", self.conf, *map(str, args)], stdin=subprocess.DEVNULL,
@@ -169,6 +183,7 @@ class Stack:
             self.nginx = Nginx(self.dir / "nginx", self.media, self.site.address, unix=True)
         self.sandbox = Sandbox(self.dir / "r2")
         self.options, self.proxy, self.migrators, self.wanted = options, None, [], migrators
+        self.more_proxies = []
 
     def start(self, proxy=True):
         self.redis.start()
@@ -176,9 +191,7 @@ class Stack:
             if proc:
                 proc.start()
         self.bucket = Bucket(self.sandbox.endpoint, self.sandbox.bucket, self.sandbox.key_id, self.sandbox.secret)
-        self.proxy = Proxy(self.dir / "proxy", upstream=(self.nginx or self.site).address, media=self.media,
-                           endpoint=self.sandbox.endpoint, bucket=self.sandbox.bucket, key_id=self.sandbox.key_id,
-                           secret_file=self.sandbox.secret_file, redis=self.redis.address, **self.options)
+        self.proxy = self.make_proxy("proxy")
         if proxy:
             self.proxy.run("init", check=True)
             self.proxy.start()
@@ -186,13 +199,25 @@ class Stack:
                 self.add_migrator(f"m{number + 1}").start()
         return self
 
+    def make_proxy(self, name):
+        return Proxy(self.dir / name, upstream=(self.nginx or self.site).address, media=self.media, endpoint=self.sandbox.endpoint,
+                     bucket=self.sandbox.bucket, key_id=self.sandbox.key_id, secret_file=self.sandbox.secret_file,
+                     redis=self.redis.address, **self.options)
+
+    def add_proxy(self, name, phase="passthrough"):
+        """Another proxy of the site, with a configuration of its own; not started."""
+        proxy = self.make_proxy(name)
+        proxy.write_phase(phase)
+        self.more_proxies.append(proxy)
+        return proxy
+
     def add_migrator(self, name):
         migrator = Migrator(self.dir / name, self.proxy.conf, name)
         self.migrators.append(migrator)
         return migrator
 
     def procs(self):
-        return [p for p in (*self.migrators, self.proxy, self.sandbox, self.nginx, self.site, self.redis) if p]
+        return [p for p in (*self.migrators, *self.more_proxies, self.proxy, self.sandbox, self.nginx, self.site, self.redis) if p]
 
     def stop(self):
         """Stops all, clients of a server before the server; every r2shim process must end with 0 and a clean log."""

@@ -1,6 +1,6 @@
 -- A process is alive. ARGV: epoch, its id, its JSON ('' for none), p(roxy) or w(orker), for a proxy 1 if it has announced all
--- that it knows, how long (ms) its word is waited for after its last sign. Lets intents of the dead run out, too. Returns when the
--- site was armed (ms; 0: it is not).
+-- that it knows, how long (ms) its word is waited for after its last sign. Lets intents of the dead run out, too. Returns what armed()
+-- says, when all were in r2-only (0: not yet), and to a proxy what members() says.
 -- keys: EPOCH QUARANTINE GEN MARKS SINCE DEBT OPEN OPENUNTIL OPENKEYS DUE CHANGES CHANGESEQ DEAD ATTEMPTS MEMBERS WORKERS BEATS LEASES SITE
 local other = other_epoch()
 if other then
@@ -30,4 +30,23 @@ if not quarantined() then
 		end
 	end
 end
-return tonumber(redis.call('HGET', SITE, 'armed') or '0')
+local committed = tonumber(redis.call('HGET', SITE, 'committed') or '0')
+if ARGV[4] ~= 'p' then
+	return {armed(), committed, {}}
+end
+local list = members()
+-- The last one has come to r2-only: from here on the disk is owed nothing, and there is no way back. Not at once: one that steps back by
+-- what it was told before (arming.c) is heard within this time.
+if committed == 0 then
+	local all = true
+	for i = 2, #list, 2 do
+		all = all and phase_of(list[i]) == 6
+	end
+	if not all then
+		redis.call('HDEL', SITE, 'r2-only-since')
+	elseif redis.call('HSETNX', SITE, 'r2-only-since', int(now_ms)) == 0 and now_ms >= redis.call('HGET', SITE, 'r2-only-since') + 5000 then
+		committed = now_ms
+		redis.call('HSET', SITE, 'committed', int(now_ms))
+	end
+end
+return {armed(), committed, list}

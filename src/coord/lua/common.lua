@@ -98,7 +98,13 @@ local function close_intent(id)
 	return op, side, base, key
 end
 
--- Is no lease given? Within the time after a new epoch, and until each proxy that was heard of lately has announced what it knows.
+-- May some proxy write to R2 first? When that was said, in ms; 0: it was taken back; -1: nobody has said.
+local function armed()
+	return tonumber(redis.call('HGET', SITE, 'armed') or '-1')
+end
+
+-- Is no lease given? Within the time after a new epoch, and until each proxy has announced what it knows: one that is silent is
+-- waited for as long as its word says, and without bound if the site is armed.
 local function quarantined()
 	if now_ms < tonumber(redis.call('GET', QUARANTINE) or '0') then
 		return true
@@ -106,11 +112,29 @@ local function quarantined()
 	local beats = redis.call('HGETALL', BEATS)
 	for i = 2, #beats, 2 do
 		local epoch, til = string.match(beats[i], '^(%d+) (%d+)$')
-		if epoch ~= ARGV[1] and now_ms < tonumber(til) then
+		if epoch ~= ARGV[1] and (now_ms < tonumber(til) or armed() > 0) then
 			return true
 		end
 	end
 	return false
+end
+
+-- Every proxy that is registered: its id, and "phase armed heard announced until" (member.h).
+local function members()
+	local out, beats = {}, redis.call('HGETALL', BEATS)
+	for i = 1, #beats, 2 do
+		local json = redis.call('HGET', MEMBERS, beats[i]) or ''
+		local epoch, til = string.match(beats[i + 1], '^(%d+) (%d+)$')
+		out[#out + 1] = beats[i]
+		out[#out + 1] = (string.match(json, '"phase_number":%s*(%d+)') or '-1') .. ' ' .. (string.match(json, '"armed_ms":%s*(%d+)') or '0') .. ' ' ..
+			(string.match(json, '^{"time":(%d+)') or '0') .. ' ' .. (epoch == ARGV[1] and '1' or '0') .. ' ' .. til
+	end
+	return out
+end
+
+-- The phase in what members() says of a proxy.
+local function phase_of(text)
+	return tonumber(string.match(text, '^(%-?%d+)'))
 end
 
 -- The token of a key's lease, its end, and the time from which another may take it; or nil.

@@ -1,5 +1,5 @@
 -- ARGV: epoch, key, token, lease in ms, request limit in ms. Returns "Q" (quarantine), "B" (busy), or {takeover, mark, open writes}.
--- keys: EPOCH QUARANTINE BEATS LEASES MARKS OPENKEYS
+-- keys: EPOCH QUARANTINE BEATS LEASES MARKS OPENKEYS SITE
 local other = other_epoch()
 if other then
 	return other

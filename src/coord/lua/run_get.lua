@@ -1,5 +1,9 @@
--- keys: EPOCH RUNSTATE SITE FEEDER MEMBERS VERIFY WORKERS
--- KEYS: epoch, run-state, site, feeder, members, verify, workers. ARGV: epoch.
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return redis.error_reply('EPOCH differs') end
-return {redis.call('HGETALL', KEYS[2]), redis.call('HGETALL', KEYS[3]), redis.call('GET', KEYS[4]) or '', redis.call('HVALS', KEYS[5]),
-	redis.call('GET', KEYS[6]) or '', redis.call('HVALS', KEYS[7])}
+-- Everything about the site that is not a key's. ARGV: epoch. Returns run-state and site as pairs, the feeder, the proxies' heartbeats, the last
+-- verify's report, the migrators' heartbeats, what members() says, the time, and until when no lease is given because of a new epoch.
+-- keys: EPOCH RUNSTATE SITE FEEDER MEMBERS VERIFY WORKERS BEATS QUARANTINE
+local other = other_epoch()
+if other then
+	return other
+end
+return {redis.call('HGETALL', RUNSTATE), redis.call('HGETALL', SITE), redis.call('GET', FEEDER) or '', redis.call('HVALS', MEMBERS),
+	redis.call('GET', VERIFY) or '', redis.call('HVALS', WORKERS), members(), now_ms, tonumber(redis.call('GET', QUARANTINE) or '0')}
