@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "base/metrics.h"
 #include "coord/hold.h"
+#include "store/local_swap.h"
 #include "sync/retry.h"
 
 #define RETRY_BASE_MS 200
@@ -19,6 +20,8 @@
 #define BUSY_MS 100
 /* The journal refused a mark: try again soon, nothing can be acknowledged meanwhile. */
 #define REMARK_MS 1000
+/* A swap's leftover is settled by the copy: asked again after this. */
+#define SETTLE_MS 50
 /* While the site is armed: so long is a key's lease waited for before a mark is tried again. */
 #define MARK_PATIENCE_MS 5000
 /* The file that a mark speaks of is gone, and nobody told: it is looked at once more. */
@@ -58,6 +61,7 @@ struct item {
 	struct pool_job job;
 	enum err sync_err;
 	struct local_stat st;		/* what the look saw */
+	bool unsettled;			/* a swap's leftover lies beside it: nothing is decided before that is settled */
 	struct hold *hold;		/* the lease under which it is looked at and marked */
 	bool bare;			/* it is looked at and marked without one */
 	struct loop_timer mark_timer, copy_timer;
@@ -317,6 +321,7 @@ sync_work(void *arg)
 {
 	struct item *it = arg;
 
+	it->unsettled = it->hold != NULL && local_swap_pending(it->local, it->key, it->klen);
 	it->sync_err = mirror_look_and_sync(it->local, it->key, it->klen, &it->op, &it->st);
 }
 
@@ -383,6 +388,13 @@ synced_cb(void *arg)
 
 	if (it->again || (it->hold != NULL && !hold_held(it->hold))) {
 		mark_begin(it);
+		return;
+	}
+	if (it->unsettled) {
+		hold_drop(&it->hold);
+		it->mark_stage = MARK_STAGE_RETRY;
+		loop_timer_set(&it->mark_timer, SETTLE_MS);
+		copy_queue(it);
 		return;
 	}
 	if (it->sync_err == ERR_CHANGED) {

@@ -11,14 +11,15 @@
 #include "base/metrics.h"
 #include "base/str.h"
 #include "coord/hold.h"
+#include "store/local_swap.h"
 
 enum {
-	PACE_MS = 1100,		/* R2 takes one write a second and key */
-	FILE_MODE = 0644
+	FILE_MODE = 0644,
+	SETTLE_MS = 50		/* what a dead one left on the disk is settled by the mirror: asked again after this */
 };
 
 enum op_stage {
-	OP_WAITING,		/* behind others of its key, or for the key's pace */
+	OP_WAITING,		/* behind others of its key, or for the pace that R2 takes */
 	OP_HOLD,		/* the key's lease is waited for */
 	OP_LOOK,		/* the pool looks at the disk's file */
 	OP_NOTICE,		/* a write to the disk that nobody has marked goes first */
@@ -32,7 +33,7 @@ struct pkey {
 	struct primary *p;
 	struct list waiting;
 	struct primary_op *running;
-	uint64_t put_ms;		/* when the last PUT began; 0: never */
+	struct cluster_call *pacing;	/* Redis is asked whether anybody has just written the key */
 	struct loop_timer pace;
 	size_t klen;
 	char key[];
@@ -55,7 +56,9 @@ struct primary_op {
 	struct local_stat st;
 	enum err look_err;
 	struct mark_write w;
-	bool existed;
+	bool existed, unsettled;
+	uint64_t until_ms;		/* so long are lease and settling waited for */
+	struct loop_timer again;
 	struct cluster_call *notice;
 	struct dirty_intent *intent;
 	struct store_op *send;
@@ -93,6 +96,7 @@ op_free(struct primary_op *op)
 	list_del(&op->node);
 	hold_drop(&op->hold);
 	cluster_cancel(&op->notice);
+	loop_timer_fini(&op->again);
 	loop_call_cancel(&op->end);
 	p->count--;
 	if (op->job.busy)
@@ -265,7 +269,6 @@ op_send(struct primary_op *op)
 		op->send = store_del(op->r2, k->key, k->klen, put.limit_ms, sent_cb, op);
 		return;
 	}
-	k->put_ms = clock_mono_ms();
 	memcpy(put.md5, op->body.md5, sizeof put.md5);
 	memcpy(put.sha256, op->body.sha256, sizeof put.sha256);
 	make_meta(op, &meta);
@@ -315,6 +318,7 @@ look_work(void *arg)
 {
 	struct primary_op *op = arg;
 
+	op->unsettled = local_swap_pending(op->local, op->k->key, op->k->klen);
 	op->look_err = local_look(op->local, op->k->key, op->k->klen, &op->st);
 }
 
@@ -342,6 +346,15 @@ looked_cb(void *arg)
 		log_warn("r2-first", "%s: the disk cannot be looked at: %s", log_key(k->key, k->klen),
 		    err_text(op->look_err != ERR_OK ? op->look_err : ERR_LEASE_LOST));
 		op_undone(op, op->look_err != ERR_OK ? op->look_err : ERR_BUSY);
+		return;
+	}
+	if (op->unsettled) {
+		hold_drop(&op->hold);
+		mirror_owed(k->p->deps.mirror, k->key, k->klen);
+		if (clock_mono_ms() < op->until_ms)
+			loop_timer_set(&op->again, SETTLE_MS);
+		else
+			op_undone(op, ERR_BUSY);
 		return;
 	}
 	seen = &hold_lease(op->hold)->seen;
@@ -388,13 +401,14 @@ lost_cb(void *arg, enum err e)
 }
 
 static void
-op_start(struct primary_op *op)
+op_hold(void *arg)
 {
 	static const struct hold_cb cb = { held_cb, lost_cb };
-	const struct reconcile_env *env = op->k->p->env;
+	struct primary_op *op = arg;
+	uint64_t now = clock_mono_ms();
 
 	op->stage = OP_HOLD;
-	op->hold = hold_new(env->cluster, op->k->key, op->k->klen, env->conf->write_wait, true, &cb, op);
+	op->hold = hold_new(op->k->p->env->cluster, op->k->key, op->k->klen, op->until_ms > now ? op->until_ms - now : 0, true, &cb, op);
 }
 
 /* The key. */
@@ -403,6 +417,7 @@ static void
 key_free(struct pkey *k)
 {
 	map_del(k->p->keys, k->key, k->klen);
+	cluster_cancel(&k->pacing);
 	loop_timer_fini(&k->pace);
 	mem_free(k);
 }
@@ -429,21 +444,33 @@ take_waiting(struct pkey *k)
 	return op;
 }
 
+/* Without Redis the lease cannot be had either, and that is waited for. */
+static void
+paced_cb(void *arg, enum err e, uint64_t wait_ms)
+{
+	struct pkey *k = arg;
+
+	k->pacing = NULL;
+	if (e == ERR_OK && wait_ms > 0) {
+		loop_timer_set(&k->pace, wait_ms);
+		return;
+	}
+	k->running = take_waiting(k);
+	k->running->until_ms = clock_mono_ms() + k->p->env->conf->write_wait;
+	op_hold(k->running);
+}
+
 static void
 key_next(struct pkey *k)
 {
-	uint64_t now = clock_mono_ms(), free_ms = k->put_ms > 0 ? k->put_ms + PACE_MS : 0;
+	const struct reconcile_env *env = k->p->env;
 
-	if (k->running != NULL)
+	if (k->running != NULL || k->pacing != NULL || loop_timer_pending(&k->pace))
 		return;
-	if (free_ms > now) {
-		loop_timer_set(&k->pace, free_ms - now);
-	} else if (list_empty(&k->waiting)) {
+	if (list_empty(&k->waiting))
 		key_free(k);
-	} else {
-		k->running = take_waiting(k);
-		op_start(k->running);
-	}
+	else
+		k->pacing = marks_pace(env->cluster, k->key, k->klen, env->conf->r2_write_interval, paced_cb, k);
 }
 
 static void
@@ -475,6 +502,7 @@ op_new(struct primary *p, const char *key, size_t klen, enum mark_op mop, primar
 	op->arg = arg;
 	list_init(&op->overtaken);
 	loop_call_init(&op->end, p->env->loop, op_ended, op);
+	loop_timer_init(&op->again, p->env->loop, op_hold, op);
 	list_add_tail(&k->waiting, &op->node);
 	p->count++;
 	return op;

@@ -938,8 +938,7 @@ writer_new(struct writer **wp, const struct reconcile_env *env, int phase, struc
 	w->away = away_new(env, &away_cbs, w);
 	if (env->cluster != NULL)
 		dirty_bind(w->dirty, env->cluster);
-	w->armed = dirty_armed(w->dirty);
-	mirror_set_armed(w->mirror, w->armed);
+	writer_arm(w, dirty_armed(w->dirty) || phase_row((enum phase)phase)->r2_first);
 	w->left_passthrough = phase_row((enum phase)phase)->mirror && dirty_last_phase(w->dirty) <= PHASE_PASSTHROUGH;
 	dirty_set_phase(w->dirty, phase);
 	if (phase_row((enum phase)phase)->mirror)
@@ -964,6 +963,8 @@ writer_reload(struct writer *w, const struct reconcile_env *env, int phase)
 	away_set_env(w->away, env);
 	w->ready_until = 0;
 	w->phase = phase;
+	if (phase_row((enum phase)phase)->r2_first)
+		writer_arm(w, true);
 	dirty_set_phase(w->dirty, phase);
 	if (now && !was) {
 		w->left_passthrough = true;

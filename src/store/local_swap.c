@@ -122,6 +122,24 @@ local_swap_free(struct local_swap **sp)
 	mem_free(s);
 }
 
+bool
+local_swap_pending(struct local *l, const char *key, size_t klen)
+{
+	static const struct local_stat none;
+	struct local_swap *s = local_swap_new(l, key, klen, &none);
+	struct stat st;
+	bool pending = false;
+	int dir;
+
+	/* The note is written before anything is touched. */
+	if (open_folder(s, &dir) == ERR_OK) {
+		pending = fstatat(dir, s->note, &st, AT_SYMLINK_NOFOLLOW) == 0;
+		(void)close(dir);
+	}
+	local_swap_free(&s);
+	return pending;
+}
+
 /* ---- before and after ---- */
 
 enum err

@@ -42,6 +42,8 @@ struct local_swap *local_swap_new(struct local *l, const char *key, size_t klen,
  * pointer. */
 void local_swap_free(struct local_swap **s);
 
+/* Is something left of an earlier swap of this key, so that nothing may be decided about its file before it is settled? */
+bool local_swap_pending(struct local *l, const char *key, size_t klen);
 /* Judges what is left of an earlier swap of this key, and brings the newest file to its name. After any result but NONE
  * do what it asks for (mark, new base), then local_swap_forget: until then the result can be had again. BUSY: a file is
  * being written so often that we cannot keep up. */

@@ -158,6 +158,7 @@ setup(void **state)
 	t.conf.lease = LEASE;
 	t.conf.r2_request_limit = LIMIT;
 	t.conf.write_wait = WAIT;
+	t.conf.r2_write_interval = PACE;
 	t.conf.intent_deadline = 60000;
 	begin_life();
 	return 0;
@@ -386,6 +387,8 @@ test_hot_key(void **state)
 	for (int i = 0; i < 50; i++) {
 		snprintf(text, sizeof text, "body %d", i);
 		put("hot", text, false, &a[i]);
+		if (i == 0)
+			UNTIL(a[0].done);
 	}
 	put("cold", "x", false, &other);
 	UNTIL(other.done);
@@ -499,7 +502,7 @@ test_death(void **state)
 	unsigned answered = 0;
 
 	(void)state;
-	for (int n = 0; n < 400 && answered < 3; n++) {
+	for (int n = 0; n < 1500 && answered < 3; n += 3) {
 		char key[20], text[20];
 		struct answer a;
 		struct mark m;
