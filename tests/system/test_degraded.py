@@ -24,7 +24,7 @@ def use(stack, name):
 
 
 @pytest.mark.parametrize("phase", ["dual-write", "validate"])
-def test_redis_goes_and_comes_back(make_stack, phase):
+def test_R14_redis_goes_and_comes_back(make_stack, phase):
     stack = make_stack(migrators=1).start()
     stack.write("old/file.txt", b"old")
     stack.proxy.climb(phase)
@@ -56,7 +56,7 @@ def test_redis_is_down_at_start(make_stack):
     stack.assert_equal(60)
 
 
-def test_redis_flushed_under_load(make_stack):
+def test_R15_redis_flushed_under_load(make_stack):
     stack = make_stack(migrators=2).start()
     stack.proxy.climb("validate")
     load = Load(stack.proxy.address, clients=16, pause=0.02).start()

@@ -65,7 +65,7 @@ def test_a_second_proxy_on_the_same_state_is_refused(make_stack):
     stack.proxy.start()
 
 
-def test_sigterm_drains(make_stack):
+def test_R49_sigterm_drains(make_stack):
     """A request that runs is finished, and the process ends by itself with 0."""
     from web import dial, multipart
     stack = make_stack(migrators=0).start()

@@ -73,7 +73,7 @@ def change_in_passthrough(stack, load):
     progress(load)
 
 
-def test_reload_with_a_bad_file_changes_nothing(make_stack):
+def test_R48_reload_with_a_bad_file_changes_nothing(make_stack):
     stack = make_stack().start()
     stack.proxy.set_phase("dual-write")
     with stack.client() as http:

@@ -71,7 +71,7 @@ def test_redis_down_is_named(ready_to_start):
     fails(ready_to_start, (1, UNREACHABLE), "redis", ready_to_start.redis.address, command="check", args=("--online",))
 
 
-def test_redis_that_may_lose_keys(ready_to_start):
+def test_A29_R17_redis_that_may_lose_keys(ready_to_start):
     ready_to_start.redis.call("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
     fails(ready_to_start, (1, REFUSED), "maxmemory-policy")
     ready_to_start.redis.call("CONFIG", "SET", "maxmemory-policy", "noeviction")

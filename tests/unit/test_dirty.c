@@ -515,7 +515,7 @@ test_started_with_debts(void **state)
 
 /* The journal has the write's outcome, but Redis was never told that it is no longer open. */
 static void
-test_died_before_redis_was_told(void **state)
+test_R9_died_before_redis_was_told(void **state)
 {
 	struct proxy *a = proxy_new("a", true);
 	struct dirty_intent *put, *none;
@@ -541,7 +541,7 @@ test_died_before_redis_was_told(void **state)
 }
 
 static void
-test_redis_away(void **state)
+test_R14_redis_away(void **state)
 {
 	struct proxy *a = proxy_new("a", true);
 	struct dirty_intent *i;
@@ -580,7 +580,7 @@ test_redis_away(void **state)
 }
 
 static void
-test_flushall(void **state)
+test_R15_flushall(void **state)
 {
 	struct proxy *a = proxy_new("a", true), *b = proxy_new("b", true);
 	uint64_t gen, before = 0;
@@ -680,7 +680,7 @@ test_many(void **state)
 }
 
 static void
-test_disk_full(void **state)
+test_R35_disk_full(void **state)
 {
 	struct proxy *a = proxy_new("a", true);
 	struct dirty_intent *i, *j;
@@ -728,9 +728,10 @@ main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_life_without_redis), TEST(test_r2_first), TEST(test_under_lease), TEST(test_with_redis),
-		TEST(test_started_with_debts), TEST(test_died_before_redis_was_told),
-		TEST(test_redis_away), TEST(test_flushall), TEST(test_gap), TEST(test_many), TEST(test_disk_full), TEST(test_locked),
+		TEST(test_life_without_redis), TEST(test_r2_first), TEST(test_under_lease),
+		TEST(test_with_redis), TEST(test_started_with_debts), TEST(test_R9_died_before_redis_was_told),
+		TEST(test_R14_redis_away), TEST(test_R15_flushall), TEST(test_gap), TEST(test_many),
+		TEST(test_R35_disk_full), TEST(test_locked),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -304,7 +304,7 @@ test_lazy(void **state)
 }
 
 static void
-test_disk_full(void **state)
+test_R35_disk_full(void **state)
 {
 	struct rlimit old, low;
 	struct stat st;
@@ -464,7 +464,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_lock, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_group_commit, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lazy, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_disk_full, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_R35_disk_full, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_full_keeps_the_old, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_sync_fails, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_compaction, setup, teardown),

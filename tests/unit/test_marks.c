@@ -615,7 +615,7 @@ test_open_intent(void **state)
 }
 
 static void
-test_intent_runs_out(void **state)
+test_R9_intent_runs_out(void **state)
 {
 	struct peer *a = peer_up("proxy", "a"), *b = peer_up("migrator", "b");
 	uint64_t began = clock_mono_ms();
@@ -724,7 +724,7 @@ test_lease_cancel(void **state)
 }
 
 static void
-test_flushall(void **state)
+test_R15_flushall(void **state)
 {
 	struct peer *a = peer_up("proxy", "a"), *b;
 	uint64_t epoch = cluster_epoch(a->c), gen, waited;
@@ -793,7 +793,7 @@ test_wrong_first(void **state)
 }
 
 static void
-test_older_redis(void **state)
+test_R16_older_redis(void **state)
 {
 	struct peer *a = peer_up("proxy", "a"), *b = peer_new("proxy", "b");
 	uint64_t epoch = cluster_epoch(a->c);
@@ -945,7 +945,7 @@ test_heartbeat(void **state)
 }
 
 static void
-test_unsafe(void **state)
+test_A29_R17_unsafe_redis(void **state)
 {
 	struct peer *a;
 
@@ -1048,10 +1048,10 @@ main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_parse), cmocka_unit_test(test_base_text), TEST(test_pace), TEST(test_sides), TEST(test_set_under_lease),
-		TEST(test_intent_waits_for_lease), TEST(test_hold), TEST(test_set_and_clear), TEST(test_many), TEST(test_open_intent), TEST(test_intent_runs_out),
-		TEST(test_lease), TEST(test_lease_expired), TEST(test_lease_cancel), TEST(test_flushall), TEST(test_newcomer_after_flush),
-		TEST(test_wrong_first), TEST(test_older_redis), TEST(test_restart), TEST(test_reconnect), TEST(test_announce),
-		TEST(test_members_must_announce), TEST(test_heartbeat), TEST(test_unsafe), TEST(test_binary_keys), TEST(test_free_with_pending),
+		TEST(test_intent_waits_for_lease), TEST(test_hold), TEST(test_set_and_clear), TEST(test_many), TEST(test_open_intent), TEST(test_R9_intent_runs_out),
+		TEST(test_lease), TEST(test_lease_expired), TEST(test_lease_cancel), TEST(test_R15_flushall), TEST(test_newcomer_after_flush),
+		TEST(test_wrong_first), TEST(test_R16_older_redis), TEST(test_restart), TEST(test_reconnect), TEST(test_announce),
+		TEST(test_members_must_announce), TEST(test_heartbeat), TEST(test_A29_R17_unsafe_redis), TEST(test_binary_keys), TEST(test_free_with_pending),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

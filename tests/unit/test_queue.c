@@ -278,7 +278,7 @@ test_wants(void **state)
 }
 
 static void
-test_dead_worker(void **state)
+test_R18_dead_worker(void **state)
 {
 	struct worker *a = worker_new("a", 5, 5), *b;
 	uint64_t began;
@@ -348,7 +348,7 @@ test_own_leftovers(void **state)
 }
 
 static void
-test_release_and_stop(void **state)
+test_R49_release_and_stop(void **state)
 {
 	struct worker *a = worker_new("a", 2, 2), *b;
 
@@ -480,8 +480,9 @@ main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_due), TEST(test_wants), TEST(test_dead_worker), TEST(test_kept_alive), TEST(test_own_leftovers), TEST(test_release_and_stop),
-		TEST(test_free_in_item), TEST(test_flushall), TEST(test_failures), TEST(test_unmarked_due_once),
+		TEST(test_due), TEST(test_wants), TEST(test_R18_dead_worker), TEST(test_kept_alive),
+		TEST(test_own_leftovers), TEST(test_R49_release_and_stop), TEST(test_free_in_item),
+		TEST(test_flushall), TEST(test_failures), TEST(test_unmarked_due_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

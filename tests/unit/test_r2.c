@@ -297,7 +297,7 @@ test_put(void **state)
 }
 
 static void
-test_put_errors(void **state)
+test_R26_put_errors(void **state)
 {
 	struct store_put slow = put_of("silent", "x");
 
@@ -383,7 +383,7 @@ test_head(void **state)
 
 /* A HEAD's 404 does not say what is missing. */
 static void
-test_head_missing(void **state)
+test_R23_404_without_a_body(void **state)
 {
 	(void)state;
 	SCRIPT({.match = "HEAD /a/path/buck-et/", .status = 404},
@@ -406,7 +406,7 @@ test_head_missing(void **state)
 }
 
 static void
-test_clock(void **state)
+test_R28_clock(void **state)
 {
 	char date[30], headers[64];
 	struct peer_rule rules[] = {
@@ -582,7 +582,7 @@ test_probe(void **state)
 }
 
 static void
-test_abort_uploads(void **state)
+test_R27_abort_uploads(void **state)
 {
 #define UPLOAD(k, i) "<Upload><Key>" k "</Key><UploadId>" i "</UploadId></Upload>"
 	(void)state;
@@ -899,8 +899,8 @@ int
 main(void)
 {
 #define ROW(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-	const struct CMUnitTest tests[] = {ROW(test_put), ROW(test_put_errors), ROW(test_head), ROW(test_head_missing),
-	    ROW(test_clock), ROW(test_get), ROW(test_delete), ROW(test_list), ROW(test_probe), ROW(test_abort_uploads),
+	const struct CMUnitTest tests[] = {ROW(test_put), ROW(test_R26_put_errors), ROW(test_head), ROW(test_R23_404_without_a_body),
+	    ROW(test_R28_clock), ROW(test_get), ROW(test_delete), ROW(test_list), ROW(test_probe), ROW(test_R27_abort_uploads),
 	    ROW(test_multipart), ROW(test_multipart_fence), ROW(test_multipart_errors), ROW(test_multipart_changed),
 	    ROW(test_cancel), ROW(test_pause)};
 

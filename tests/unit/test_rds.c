@@ -228,7 +228,7 @@ test_big_reply(void **state)
 }
 
 static void
-test_error_replies(void **state)
+test_R17_error_replies(void **state)
 {
 	static const struct {
 		const char *text;
@@ -615,7 +615,7 @@ main(void)
 	    cmocka_unit_test(test_commands),
 	    cmocka_unit_test(test_pipeline_and_cancel),
 	    cmocka_unit_test(test_big_reply),
-	    cmocka_unit_test(test_error_replies),
+	    cmocka_unit_test(test_R17_error_replies),
 	    cmocka_unit_test(test_script),
 	    cmocka_unit_test(test_auth),
 	    cmocka_unit_test(test_command_timeout_drops_the_connection),

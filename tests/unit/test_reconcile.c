@@ -424,7 +424,7 @@ rewrite_once(void *arg, const char *what)
 }
 
 static void
-test_changed_while_reading(void **state)
+test_R5_changed_while_reading(void **state)
 {
 	(void)state;
 	write_file("a.txt", "first");
@@ -602,7 +602,7 @@ other_put_once(void *arg, const char *what)
 }
 
 static void
-test_precondition(void **state)
+test_R1_another_put_came_first(void **state)
 {
 	(void)state;
 	/* R2 had nothing, then something; R2 had something, then something else. */
@@ -638,7 +638,7 @@ test_precondition_never_holds(void **state)
 }
 
 static void
-test_lease_busy(void **state)
+test_R18_lease_of_a_dead_worker(void **state)
 {
 	uint64_t began;
 
@@ -686,7 +686,7 @@ r2_down(void *arg, const char *what)
 }
 
 static void
-test_r2_down(void **state)
+test_R23_no_error_is_absence(void **state)
 {
 	static const enum err errors[] = { ERR_UNAVAIL, ERR_CONNECT, ERR_NOBUCKET, ERR_DENIED, ERR_UNAUTH, ERR_CLOCK, ERR_THROTTLED, ERR_TIMEOUT };
 	enum err e;
@@ -719,7 +719,7 @@ put_answer_lost(void *arg, const char *what)
 }
 
 static void
-test_answer_lost(void **state)
+test_R25_put_applied_answer_lost(void **state)
 {
 	uint64_t began;
 
@@ -790,7 +790,7 @@ test_stops_without_redis(void **state)
 }
 
 static void
-test_flushed_while_running(void **state)
+test_R15_flushed_while_running(void **state)
 {
 	uint64_t epoch = cluster_epoch(t.cluster);
 
@@ -813,7 +813,7 @@ test_flushed_while_running(void **state)
 }
 
 static void
-test_names(void **state)
+test_R43_R44_names_that_r2_cannot_hold(void **state)
 {
 	char lng[1200];
 
@@ -903,11 +903,15 @@ main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_put), TEST(test_hint), TEST(test_delete), TEST(test_orphan), TEST(test_no_sentinel), TEST(test_not_files),
-		TEST(test_changed_while_reading), TEST(test_renamed_over), TEST(test_deleted_meanwhile), TEST(test_created_while_deleting),
-		TEST(test_never_still), TEST(test_mark_moved_on), TEST(test_open_write), TEST(test_precondition), TEST(test_precondition_never_holds),
-		TEST(test_lease_busy), TEST(test_locked_file), TEST(test_r2_down), TEST(test_answer_lost), TEST(test_long_put_renews),
-		TEST(test_stops_without_redis), TEST(test_flushed_while_running), TEST(test_names), TEST(test_r2_side), TEST(test_cancel),
+		TEST(test_put), TEST(test_hint), TEST(test_delete), TEST(test_orphan), TEST(test_no_sentinel),
+		TEST(test_not_files), TEST(test_R5_changed_while_reading), TEST(test_renamed_over),
+		TEST(test_deleted_meanwhile), TEST(test_created_while_deleting), TEST(test_never_still),
+		TEST(test_mark_moved_on), TEST(test_open_write), TEST(test_R1_another_put_came_first),
+		TEST(test_precondition_never_holds), TEST(test_R18_lease_of_a_dead_worker),
+		TEST(test_locked_file), TEST(test_R23_no_error_is_absence),
+		TEST(test_R25_put_applied_answer_lost), TEST(test_long_put_renews),
+		TEST(test_stops_without_redis), TEST(test_R15_flushed_while_running),
+		TEST(test_R43_R44_names_that_r2_cannot_hold), TEST(test_r2_side), TEST(test_cancel),
 		TEST(test_fresh_ctime),
 	};
 

@@ -678,7 +678,7 @@ test_r2_down_degrades_and_heals(void **st)
 }
 
 static void
-test_journal_full(void **st)
+test_R14_R35_journal_full(void **st)
 {
 	struct writer_op *o;
 
@@ -1099,7 +1099,7 @@ main(void)
 		T(test_deletes),
 		T(test_a_delete_that_deleted_nothing),
 		T(test_r2_down_degrades_and_heals),
-		T(test_journal_full),
+		T(test_R14_R35_journal_full),
 		T(test_marks_that_cannot_be_made_are_not_acknowledged),
 		T(test_restart_mirrors_what_is_owed),
 		T(test_without_redis_writes_go_on),
