@@ -78,6 +78,7 @@ static void on_timer(void *arg);
 static void on_again(void *arg);
 static void on_fail(void *arg);
 static void feed(struct uconn *c, const char *p, size_t n);
+static void tell_drained(struct uconn *c);
 
 static void
 on_bury(void *arg)
@@ -451,6 +452,9 @@ upstream_release(struct upstream_req *r)
 		queue_end(r);
 	if (r->c->state == UCONN_ACTIVE)
 		flush(r->c);
+	/* This may have sent all that the rest of the body waits for. */
+	if (r->want_drain)
+		loop_call_soon(&r->c->again);
 }
 
 void
@@ -624,6 +628,8 @@ on_again(void *arg)
 {
 	struct uconn *c = arg;
 
+	if (c->state == UCONN_ACTIVE)
+		tell_drained(c);
 	if (c->state == UCONN_ACTIVE && !c->req->paused)
 		feed(c, "", 0);
 }
