@@ -4,10 +4,12 @@ SITE_DIR         folder of the database, of the temporary uploads and, by defaul
 SITE_MEDIA_ROOT  MEDIA_ROOT, if it is not SITE_DIR/media
 SITE_SECRET      Django's secret key (required)
 SITE_DEBUG       1: Django's debug pages
+SITE_STORAGE     address of an r2shim proxy: the media are stored through it (contrib/django), with the token in SITE_TOKEN_FILE
 """
 import os
 from pathlib import Path
 
+import django
 from django.core.exceptions import ImproperlyConfigured
 
 
@@ -45,6 +47,12 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 MEDIA_ROOT = os.environ.get("SITE_MEDIA_ROOT") or str(SITE_DIR / "media")
 MEDIA_URL = "/media/"
+if "SITE_STORAGE" in os.environ:
+    R2SHIM_STORAGE = {"address": os.environ["SITE_STORAGE"], "token_file": need("SITE_TOKEN_FILE")}
+    if django.VERSION >= (4, 2):
+        STORAGES = {"default": {"BACKEND": "r2shim_storage.R2shimStorage"}}
+    else:
+        DEFAULT_FILE_STORAGE = "r2shim_storage.R2shimStorage"
 # On the media's own file system, so that big uploads are renamed into place.
 FILE_UPLOAD_TEMP_DIR = str(SITE_DIR / "tmp")
 
