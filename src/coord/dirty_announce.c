@@ -153,6 +153,14 @@ dirty_tell(struct dirty *d, struct dirty_entry *e, uint64_t intent, const struct
 
 	t->done = done;
 	t->arg = arg;
+	/* Given in an older epoch, and not ended: nobody has had the key since, and the script that would drop it does not know it. */
+	if (!e->unknown && l != NULL && l->epoch != cluster_epoch(d->cluster)) {
+		t->call = marks_announce(d->cluster, e->key, e->klen, &e->m, on_told, t);
+		if (intent != 0)
+			dirty_close_later(d, intent);
+		t->intent = 0;
+		return;
+	}
 	if (e->unknown)
 		t->call = marks_set_unknown(d->cluster, intent, e->key, e->klen, entry_write(e), on_told, t);
 	else

@@ -56,7 +56,7 @@ on_renewed(void *arg, enum err e)
 	if (e == ERR_OK) {
 		h->lease.until_mono_ms = h->renewed_until;
 		set_deadline(h);
-	} else if (e == ERR_LEASE_LOST || e == ERR_EPOCH) {
+	} else if (e == ERR_LEASE_LOST && h->lease.epoch == cluster_epoch(h->cluster)) {
 		lost(h, e);
 	}
 	/* Anything else: the next third tries again, and the deadline stands. */
@@ -68,7 +68,7 @@ on_renew(void *arg)
 	struct hold *h = arg;
 
 	loop_timer_set(&h->renew, cluster_lease_ms(h->cluster) / 3);
-	if (h->renewing != NULL)
+	if (h->renewing != NULL || h->lease.epoch != cluster_epoch(h->cluster))
 		return;
 	h->renewed_until = marks_lease_until(h->cluster);
 	h->renewing = marks_renew(h->cluster, h->key, h->klen, &h->lease, on_renewed, h);

@@ -16,7 +16,8 @@ struct hold;
 struct hold_cb {
 	/* Once. OK: it is held from now on. BUSY, QUARANTINE, EPOCH, CONNECT, TIMEOUT: it could not be had, not within patience_ms either. */
 	void (*got)(void *arg, enum err e, const struct lease *l);
-	/* It ends: stop everything at once, then hold_drop or hold_park. LEASE_LOST or EPOCH. At most once, after got(OK). */
+	/* It ends: stop everything at once, then hold_drop or hold_park. LEASE_LOST. At most once, after got(OK). A new epoch does not end it: its
+	 * quarantine outlasts every lease of the old one, which only cannot be renewed any more. */
 	void (*lost)(void *arg, enum err e);
 };
 

@@ -309,6 +309,7 @@ on_lease(void *arg, enum err e, const struct redisReply *r)
 			e = ERR_PROTO;
 	}
 	if (given) {
+		x->lease.epoch = cluster_epoch(x->c);
 		x->lease.takeover = r->element[0]->integer != 0;
 		x->lease.open = r->element[2]->integer > 0;
 		if (r->element[1]->len > 0 && !marks_parse(r->element[1]->str, (size_t)r->element[1]->len, &x->lease.seen))

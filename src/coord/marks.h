@@ -97,6 +97,7 @@ struct cluster_call *marks_get(struct cluster *c, const char *key, size_t klen, 
 
 struct lease {
 	char token[33];
+	uint64_t epoch;		/* in which it was given. In a later one no lease is given before it has ended */
 	uint64_t until_mono_ms;	/* the holder stops here: well before it expires in Redis */
 	bool takeover;		/* its last holder did not drop it: look for unfinished uploads first */
 	struct mark seen;	/* the mark that stood when it was taken; gen 0: none */

@@ -15,7 +15,7 @@
 
 enum {
 	FILE_MODE = 0644,
-	SETTLE_MS = 50		/* what a dead one left on the disk is settled by the mirror: asked again after this */
+	AGAIN_MS = 50		/* what was in the way of a write is over soon: it begins again after this */
 };
 
 enum op_stage {
@@ -181,6 +181,18 @@ op_unknown(struct primary_op *op, enum err e)
 	dirty_unknown(op->k->p->deps.dirty, &op->intent, unknown_cb, op);
 }
 
+/* Nothing was sent: from the lease on once more, as long as the client may be kept waiting. */
+static void
+op_again(struct primary_op *op, enum err e)
+{
+	hold_drop(&op->hold);
+	op->stage = OP_HOLD;
+	if (clock_mono_ms() < op->until_ms)
+		loop_timer_set(&op->again, AGAIN_MS);
+	else
+		op_undone(op, e);
+}
+
 /* The steps, from the last to the first. */
 
 static void
@@ -308,7 +320,7 @@ noticed_cb(void *arg, enum err e, const struct mark *m)
 	(void)m;
 	op->notice = NULL;
 	if (e != ERR_OK)
-		op_undone(op, e == ERR_LEASE_LOST ? ERR_BUSY : ERR_UNAVAIL);
+		op_again(op, e == ERR_LEASE_LOST ? ERR_BUSY : ERR_UNAVAIL);
 	else
 		op_intent(op);
 }
@@ -349,12 +361,8 @@ looked_cb(void *arg)
 		return;
 	}
 	if (op->unsettled) {
-		hold_drop(&op->hold);
 		mirror_owed(k->p->deps.mirror, k->key, k->klen);
-		if (clock_mono_ms() < op->until_ms)
-			loop_timer_set(&op->again, SETTLE_MS);
-		else
-			op_undone(op, ERR_BUSY);
+		op_again(op, ERR_BUSY);
 		return;
 	}
 	seen = &hold_lease(op->hold)->seen;
