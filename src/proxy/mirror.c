@@ -24,11 +24,16 @@
 #define SETTLE_MS 50
 /* While the site is armed: so long is a key's lease waited for before a mark is tried again. */
 #define MARK_PATIENCE_MS 5000
+/* So many are looked at and fsynced at once; what a waiter waits for goes before the others. While the site is armed each has a lease to
+ * wait for. */
+#define LOOKS 16
+#define LOOKS_ARMED 64
 /* The file that a mark speaks of is gone, and nobody told: it is looked at once more. */
 #define GONE_MS 500
 
 enum mark_stage {
 	MARK_STAGE_NONE,	/* nothing noticed that is not a durable mark */
+	MARK_STAGE_QUEUED,	/* waits for a free place */
 	MARK_STAGE_HOLD,	/* the site is armed: waits for the key's lease */
 	MARK_STAGE_SYNC,	/* the pool looks at the file and fsyncs it */
 	MARK_STAGE_MARK,	/* the mark is on its way to journal and Redis */
@@ -47,6 +52,7 @@ struct item {
 	char *key;
 	size_t klen;
 	struct list queue;		/* in m->queue while COPY_QUEUED */
+	struct list look;		/* in m->looks while MARK_STAGE_QUEUED */
 	struct list unmarked;		/* in m->unmarked, by first_seq, while a notice is not durable */
 	struct list links;		/* of waiters */
 	uint64_t born_seq;		/* the first notice of the item's life */
@@ -63,6 +69,7 @@ struct item {
 	struct local_stat st;		/* what the look saw */
 	bool unsettled;			/* a swap's leftover lies beside it: nothing is decided before that is settled */
 	struct hold *hold;		/* the lease under which it is looked at and marked */
+	bool looking;			/* it has a place among m->looking */
 	bool bare;			/* it is looked at and marked without one */
 	struct loop_timer mark_timer, copy_timer;
 	struct reconcile *rec;
@@ -84,7 +91,8 @@ struct mirror {
 	struct local *local;		/* the pool's; a reload does not change it */
 	struct dirty *dirty;
 	struct map *items;
-	struct list queue, unmarked;
+	struct list queue, looks, unmarked;
+	size_t looking;
 	size_t running, unleased;
 	bool armed;
 	struct loop_call pump;
@@ -155,6 +163,20 @@ link_settled(struct link *k, bool mirrored)
 		loop_call_soon(&w->call);
 }
 
+/* Somebody waits for it: it goes before those for which nobody does. */
+static void
+hurry(struct item *it)
+{
+	if (it->mark_stage == MARK_STAGE_QUEUED) {
+		list_del(&it->look);
+		list_add_head(&it->m->looks, &it->look);
+	}
+	if (it->copy_stage == COPY_QUEUED) {
+		list_del(&it->queue);
+		list_add_head(&it->m->queue, &it->queue);
+	}
+}
+
 static void
 wait_attach(struct item *it, struct mirror_wait *w)
 {
@@ -169,6 +191,7 @@ wait_attach(struct item *it, struct mirror_wait *w)
 	w->unmirrored++;
 	if (it->mark_stage == MARK_STAGE_NONE)
 		link_marked(k, ERR_OK);
+	hurry(it);
 	if (it->attempts > 0)	/* it is failing already: do not make this client wait for it */
 		link_settled(k, false);
 }
@@ -199,6 +222,20 @@ mirror_wait_key(struct mirror *m, struct mirror_wait *w, const char *key, size_t
 
 /* Items. */
 
+/* The look has ended: another one may begin. */
+static void
+place_end(struct item *it)
+{
+	struct mirror *m = it->m;
+
+	if (!it->looking)
+		return;
+	it->looking = false;
+	m->looking--;
+	if (!list_empty(&m->looks))
+		loop_call_soon(&m->pump);
+}
+
 static void
 bare_end(struct item *it)
 {
@@ -225,7 +262,9 @@ item_free(struct item *it)
 	if (m->room != NULL && map_count(m->items) == m->room_at)
 		m->room(m->room_arg);
 	list_del(&it->queue);
+	list_del(&it->look);
 	list_del(&it->unmarked);
+	place_end(it);
 	LIST_FOREACH(p, n, &it->links) {
 		struct link *k = LIST_ENTRY(p, struct link, in_item);
 
@@ -328,6 +367,7 @@ sync_work(void *arg)
 static void
 mark_failed(struct item *it, enum err e)
 {
+	place_end(it);
 	bare_end(it);
 	hold_drop(&it->hold);
 	it->mark_stage = MARK_STAGE_RETRY;
@@ -386,6 +426,7 @@ synced_cb(void *arg)
 {
 	struct item *it = arg;
 
+	place_end(it);
 	if (it->again || (it->hold != NULL && !hold_held(it->hold))) {
 		mark_begin(it);
 		return;
@@ -464,17 +505,31 @@ on_hold_lost(void *arg, enum err e)
 
 static const struct hold_cb hold_cbs = {on_hold, on_hold_lost};
 
+/* It has a place. */
 static void
-mark_begin(struct item *it)
+mark_go(struct item *it)
 {
-	bare_end(it);
-	hold_drop(&it->hold);
 	if (it->m->armed && keypath_check(it->key, it->klen) == KEYPATH_OK) {
 		it->mark_stage = MARK_STAGE_HOLD;
 		it->hold = hold_new(it->m->env->cluster, it->key, it->klen, MARK_PATIENCE_MS, true, &hold_cbs, it);
 	} else {
 		look_begin(it);
 	}
+}
+
+static void
+mark_begin(struct item *it)
+{
+	struct mirror *m = it->m;
+
+	bare_end(it);
+	hold_drop(&it->hold);
+	place_end(it);
+	it->mark_stage = MARK_STAGE_QUEUED;
+	list_add_tail(&m->looks, &it->look);
+	if (!list_empty(&it->links))
+		hurry(it);
+	loop_call_soon(&m->pump);
 }
 
 static void
@@ -580,6 +635,14 @@ pump_cb(void *arg)
 	struct mirror *m = arg;
 	size_t most = (size_t)m->env->conf->mirror_concurrency;
 
+	while (m->looking < (m->armed ? LOOKS_ARMED : LOOKS) && !list_empty(&m->looks)) {
+		struct item *it = LIST_FIRST(&m->looks, struct item, look);
+
+		list_del(&it->look);
+		it->looking = true;
+		m->looking++;
+		mark_go(it);
+	}
 	while (m->running < most && !list_empty(&m->queue)) {
 		struct item *it = LIST_FIRST(&m->queue, struct item, queue);
 
@@ -605,6 +668,8 @@ copy_queue(struct item *it)
 	loop_timer_cancel(&it->copy_timer);
 	it->copy_stage = COPY_QUEUED;
 	list_add_tail(&it->m->queue, &it->queue);
+	if (!list_empty(&it->links))
+		hurry(it);
 	loop_call_soon(&it->m->pump);
 }
 
@@ -630,6 +695,7 @@ item_get(struct mirror *m, const char *key, size_t klen)
 	it->key = mem_strndup(key, klen);
 	it->klen = klen;
 	list_init(&it->queue);
+	list_init(&it->look);
 	list_init(&it->unmarked);
 	list_init(&it->links);
 	loop_timer_init(&it->mark_timer, m->env->loop, mark_timer_cb, it);
@@ -725,6 +791,7 @@ mirror_new(const struct reconcile_env *env, struct dirty *d)
 	m->dirty = d;
 	m->items = map_new();
 	list_init(&m->queue);
+	list_init(&m->looks);
 	list_init(&m->unmarked);
 	loop_call_init(&m->pump, env->loop, pump_cb, m);
 	return m;

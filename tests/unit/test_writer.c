@@ -56,6 +56,7 @@ struct fake {
 	enum err down;			/* what every operation fails with */
 	bool hold;			/* puts are not answered, nor carried out */
 	unsigned puts, deletes;
+	unsigned puts_before_mine;
 };
 
 struct fake_op {
@@ -126,6 +127,8 @@ apply_put(struct fake_op *op)
 	op->body = NULL;
 	op->meta.content_type = NULL;
 	op->f->puts++;
+	if (strcmp(op->key, "mine") == 0)
+		op->f->puts_before_mine = op->f->puts - 1;
 	return ERR_OK;
 }
 
@@ -849,6 +852,40 @@ test_lost_events_hold_the_answer(void **st)
 }
 
 static bool
+ten_wait(void)
+{
+	struct writer_state s;
+
+	writer_state(w, &s);
+	return s.waiting + s.mirroring == 10 && s.marks == 10;
+}
+
+/* Others' files wait for R2, four are on their way: an answer waits for these four and its own, not for the rest. */
+static void
+test_what_is_waited_for_goes_first(void **st)
+{
+	struct writer_op *o;
+	char name[32];
+
+	(void)st;
+	fake.hold = true;
+	for (int i = 0; i < 10; i++) {
+		snprintf(name, sizeof name, "other%d", i);
+		store_file(name, "x");
+	}
+	assert_true(wait_for(ten_wait));
+	o = begin(NULL, MARK_PUT);
+	store_file("mine", "x");
+	writer_finish(w, &o, WRITER_ANSWERED, on_finished, NULL);
+	while (!marked("mine"))
+		(void)loop_run_until(loop, &finished, 5);
+	release_puts(&fake);
+	assert_true(loop_run_until(loop, &finished, WAIT));
+	assert_true(mirrored);
+	assert_in_range(fake.puts_before_mine, 4, 5);
+}
+
+static bool
 clean_point(void)
 {
 	return dirty_clean(writer_dirty(w)) != 0;
@@ -1109,6 +1146,7 @@ main(void)
 		T(test_a_locked_file_is_waited_for),
 		T(test_removed_while_nobody_watched),
 		T(test_lost_events_hold_the_answer),
+		T(test_what_is_waited_for_goes_first),
 		T(test_an_upload_does_not_wait_for_what_a_restart_finds),
 		T(test_drain),
 		T(test_end_in_the_middle),
