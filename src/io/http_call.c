@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -380,9 +381,25 @@ set_callbacks(struct http_call *call)
 	curl_easy_setopt(h, CURLOPT_WRITEDATA, call);
 }
 
+/*
+ * What we gave up, or died over, must not arrive any more: an ordinary close leaves the rest to the kernel, which goes on sending it
+ * for minutes where the network has a gap, long after the quarantine of the lease under which it was written. Closed like this
+ * the kernel forgets it at once, also when the process is killed.
+ */
+static int
+on_socket(void *arg, curl_socket_t fd, curlsocktype purpose)
+{
+	struct linger none = {.l_onoff = 1, .l_linger = 0};
+
+	(void)arg;
+	(void)purpose;
+	return setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof none) == 0 ? CURL_SOCKOPT_OK : CURL_SOCKOPT_ERROR;
+}
+
 void
 http_call_options(struct http_client *c, CURL *h)
 {
+	curl_easy_setopt(h, CURLOPT_SOCKOPTFUNCTION, on_socket);
 	curl_easy_setopt(h, CURLOPT_PATH_AS_IS, 1L);
 	curl_easy_setopt(h, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
 	curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https");

@@ -1,7 +1,9 @@
 /* Against a scripted peer on the same loop, which records what it gets, byte for byte. */
 #include "unit.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -783,6 +785,38 @@ test_limits(void **state)
 	peer_fini(&peer);
 }
 
+/* The peer takes nothing for a while. What we have given up must not reach it when it does, or its network, at last. */
+static void
+test_given_up_is_not_sent_later(void **state)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof a;
+	size_t size = 8 << 20, got = 0;
+	int fd, server = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	char *body = mem_zalloc(size), base[64], buf[65536];
+	struct probe p;
+	ssize_t n;
+
+	(void)state;
+	assert_int_equal(bind(server, (struct sockaddr *)&a, sizeof a), 0);
+	assert_int_equal(listen(server, 1), 0);
+	assert_int_equal(getsockname(server, (struct sockaddr *)&a, &len), 0);
+	snprintf(base, sizeof base, "http://127.0.0.1:%u", ntohs(a.sin_port));
+	probe_init(&p, 1);
+	run(&p, base, "/", (struct http_call_opts){.method = "PUT", .has_body = true, .body = body, .body_len = size, .body_fd = -1, .limit_ms = 100});
+	assert_int_equal(p.e, ERR_TIMEOUT);
+	fd = accept(server, NULL, NULL);
+	assert_true(fd >= 0);
+	while ((n = recv(fd, buf, sizeof buf, 0)) > 0)
+		got += (size_t)n;
+	assert_true(n < 0 && errno == ECONNRESET);
+	assert_true(got < size);
+	close(fd);
+	close(server);
+	mem_free(body);
+	probe_fini(&p);
+}
+
 static void
 test_paused_is_no_stall(void **state)
 {
@@ -1006,6 +1040,7 @@ main(void)
 	    cmocka_unit_test(test_errors_before_sending),
 	    cmocka_unit_test(test_tls),
 	    cmocka_unit_test(test_limits),
+	    cmocka_unit_test(test_given_up_is_not_sent_later),
 	    cmocka_unit_test(test_paused_is_no_stall),
 	    cmocka_unit_test(test_connections_are_bounded),
 	    cmocka_unit_test(test_queue_moves_on),
