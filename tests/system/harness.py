@@ -57,9 +57,9 @@ def temp_dir(prefix="r2shim-test-"):
     return path
 
 
-def free_port():
+def free_port(host="127.0.0.1"):
     with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
+        sock.bind((host, 0))
         return sock.getsockname()[1]
 
 
@@ -209,15 +209,15 @@ class RedisServer(Proc):
     """redis-server as r2shim wants it: append-only, no eviction. address is "unix:/..." or "host:port"."""
     name = "redis"
 
-    def __init__(self, folder, tcp=False, options=()):
+    def __init__(self, folder, tcp=False, options=(), host="127.0.0.1"):
         super().__init__(folder)
-        self.tcp, self.options = tcp, list(options)
-        self.port = free_port() if tcp else 0
+        self.tcp, self.options, self.host = tcp, list(options), host
+        self.port = free_port(host) if tcp else 0
         self.socket = self.dir / "redis.sock"
-        self.address = f"127.0.0.1:{self.port}" if tcp else f"unix:{self.socket}"
+        self.address = f"{host}:{self.port}" if tcp else f"unix:{self.socket}"
 
     def command(self):
-        where = ["--bind", "127.0.0.1", "--port", self.port] if self.tcp else \
+        where = ["--bind", self.host, "--port", self.port] if self.tcp else \
             ["--port", 0, "--unixsocket", self.socket, "--unixsocketperm", "600"]
         return ["/usr/bin/redis-server", *where, "--dir", self.dir, "--appendonly", "yes", "--save", "",
                 "--maxmemory-policy", "noeviction", *self.options]
@@ -334,9 +334,9 @@ class Nginx(Proc):
     the media URL that takes PUT and DELETE."""
     name = "nginx"
 
-    def __init__(self, folder, media_root, upstream=None, unix=False, dav=None):
+    def __init__(self, folder, media_root, upstream=None, unix=False, dav=None, host="127.0.0.1"):
         super().__init__(folder)
-        self.address = f"unix:{self.dir / 'nginx.sock'}" if unix else f"127.0.0.1:{free_port()}"
+        self.address = f"unix:{self.dir / 'nginx.sock'}" if unix else f"{host}:{free_port(host)}"
         server = upstream if upstream is None or upstream.startswith("unix:") else f"{upstream}"
         (self.dir / "nginx.conf").write_text(NGINX.format(
             dir=self.dir, user="user root;" if os.geteuid() == 0 else "", listen=self.address,

@@ -24,14 +24,14 @@ media: {{ root = "{media}"; url = "/media/"; uploads = [ "/" ];
 mirror: {{ policy = "{policy}"; deadline = "{deadline}"; {mirror} }};
 r2: {{ endpoint = "{endpoint}"; bucket = "{bucket}"; allow-http = true; access-key-id = "{key_id}";
   secret-access-key-file = "{secret_file}"; request-limit = "{request_limit}"; {r2} }};
-redis: {{ address = "{redis}"; }};
+redis: {{ address = "{redis}"; {redis_extra} }};
 coord: {{ lease = "{lease}"; intent-deadline = "{intent_deadline}"; }};
 migrator: {{ {migrator} }};
 gate: {{ window = "0"; verify-age = "1h"; }};
 admin: {{ listen = "unix:admin.sock"; }};
 """
 DEFAULTS = dict(site="test", proxy="", prefixes='{ url = "/media/"; class = "public"; }', media_extra="", policy="sync",
-                deadline="5s", mirror="", request_limit="2s", r2="", lease="2s", intent_deadline="2s",
+                deadline="5s", mirror="", request_limit="2s", r2="", redis_extra="", lease="2s", intent_deadline="2s",
                 migrator="concurrency = 8; max-delete = 1000000;")
 
 

@@ -5,6 +5,9 @@ import threading
 import time
 
 
+SHOWN = 3		# violations of one record
+
+
 class Report:
     def __init__(self, name, seed, say=print, keep=None):
         self.name, self.seed, self.say, self.keep = name, seed, say, keep
@@ -23,8 +26,10 @@ class Report:
                 self.counts[name] += counts[name]
             self.slowest = max(self.slowest, seconds or 0)
             self.violations += [{"in": what, "kind": v.kind, "key": v.key, "text": v.text} for v in violations]
-        for violation in violations:
+        for violation in violations[:SHOWN]:
             self.say(f"VIOLATION in {what}: {violation!r}")
+        if len(violations) > SHOWN:
+            self.say(f"... and {len(violations) - SHOWN} more in {what}")
 
     def as_dict(self):
         return {"run": self.name, "seed": self.seed, "seconds": round(time.monotonic() - self.began, 1),

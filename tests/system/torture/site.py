@@ -25,10 +25,14 @@ PREFIXES = ('{{ url = "/media/own/"; class = "public"; writes = "disk"; token-fi
 class Torn(Proxy):
     """A proxy with fault points."""
 
-    def __init__(self, folder, mutant=None, **options):
+    def __init__(self, folder, mutant=None, prefix=(), **options):
         super().__init__(folder, **options)
+        self.address, self.prefix = self.options["listen"], list(prefix)
         self.trips = Trips(self.dir / "trips")
         self.env = {**Tool.env, **self.trips.env(), **({"R2SHIM_MUTANT": mutant} if mutant else {})}
+
+    def command(self):
+        return [*self.prefix, *super().command()]
 
     def run(self, command, *args, **kwargs):
         """Commands are not the process under test: they are not to die of its faults."""
@@ -47,16 +51,20 @@ class TornMigrator(Migrator):
 
 
 class Site(Stack):
-    """proxies, migrators: how many. wrap: for the network namespaces, see netns.py."""
+    """proxies, migrators: how many. net: a netns.Net, if each proxy is to live in a network namespace of its own."""
 
-    def __init__(self, proxies=1, migrators=1, mutant=None, lag=1.0, folder=None, **options):
+    def __init__(self, proxies=1, migrators=1, mutant=None, lag=1.0, folder=None, net=None, **options):
         self.dir = folder or temp_dir()
         self.media = self.dir / "media"
         self.media.mkdir(exist_ok=True)
-        self.redis = RedisServer(self.dir / "redis", tcp=True)
+        self.net, hosts = net, net.hosts if net else {}
+        self.redis = RedisServer(self.dir / "redis", tcp=True, host=hosts.get("redis", "127.0.0.1"),
+                                 options=["--protected-mode", "no"] if net else ())
         self.site = Gunicorn(self.dir / "site", self.media, unix=True)
-        self.nginx = Nginx(self.dir / "nginx", self.media, self.site.address, dav="/media/dav/")
+        self.nginx = Nginx(self.dir / "nginx", self.media, self.site.address, dav="/media/dav/",
+                           host=hosts.get("front", "127.0.0.1"))
         self.sandbox = Sandbox(self.dir / "r2")
+        self.sandbox.listen = f"{hosts.get('r2', '127.0.0.1')}:0"
         self.mutant, self.count, self.wanted = mutant, proxies, migrators
         (self.dir / "token").write_text(TOKEN)
         (self.dir / "token").chmod(0o600)
@@ -80,7 +88,8 @@ class Site(Stack):
             proc.start()
         self.bucket = Bucket(self.sandbox.endpoint, self.sandbox.bucket, self.sandbox.key_id, self.sandbox.secret)
         for number in range(self.count):
-            proxy = Torn(self.dir / f"proxy{number + 1}", self.mutant, upstream=self.nginx.address, media=self.media,
+            where = self.net.proxy(number) if self.net else {}
+            proxy = Torn(self.dir / f"proxy{number + 1}", self.mutant, **where, upstream=self.nginx.address, media=self.media,
                          endpoint=self.sandbox.endpoint, bucket=self.sandbox.bucket, key_id=self.sandbox.key_id,
                          secret_file=self.sandbox.secret_file, redis=self.redis.address, **self.options)
             proxy.name = f"proxy{number + 1}"

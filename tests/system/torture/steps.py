@@ -6,7 +6,7 @@ import time
 from harness import eventually
 from record import Record
 from torture.scenarios import Readers, SCENARIOS
-from torture.site import CONVERGE, Site
+from torture.site import Site
 from torture.trips import KILL, NEVER, faults_of
 
 SETTLE = 20		# seconds for a run without a kill to come to rest by itself, before it is healed
@@ -100,31 +100,29 @@ class Steps:
             pass		# healing is what it needs: convergence is judged after that
 
 
-def run_steps(report, phases, seconds, migrators=1, proxies=1, only=None, stride=True):
+def run_steps(report, phases, seconds, migrators=1, proxies=1, only=None, mutant=None):
     """phases: one after the other on one site, each gets its share of the time. Lines are taken in turn in an order that the seed
     gives, so that a short run sees a bit of all."""
     rng = random.Random(report.seed)
-    site = Site(proxies, migrators).start()
-    left = None
+    site = Site(proxies, migrators, mutant).start()
     try:
-        end = time.monotonic() + seconds if seconds else None
+        end = time.monotonic() + seconds
         for number, phase in enumerate(phases):
             site.climb(phase)
-            share = end and time.monotonic() + (end - time.monotonic()) / (len(phases) - number)
+            share = time.monotonic() + (end - time.monotonic()) / (len(phases) - number)
             steps = Steps(site, report, rng)
             lines = [line for scenario in SCENARIOS if phase in scenario.phases and (not only or scenario.name in only)
                      for line in steps.learn(scenario, phase)]
             total = len(lines)
             rng.shuffle(lines)
-            while lines and not (share and time.monotonic() > share):
+            while lines and time.monotonic() < share:
                 line = lines.pop(0)
                 steps.trial(line)
                 if not line.over:
-                    lines.insert(0, line) if not stride else lines.append(line)
-            left = len(lines)
+                    lines.append(line)
             violations, counts = site.judge()
             report.judged(f"{phase}: the whole site", violations, counts)
-            report.say(f"{phase}: {total} points and faults, {left} not run to their end; {sum(report.scenarios.values())} runs, "
+            report.say(f"{phase}: {total} points and faults, {len(lines)} not run to their end; {sum(report.scenarios.values())} runs, "
                        f"{len(report.violations)} violations")
     finally:
         site.stop()
