@@ -5,11 +5,14 @@
 #include "base/str.h"
 #include "cli/session.h"
 #include "coord/cluster.h"
+#include "coord/phase.h"
+#include "store/local_swap.h"
 
 const char *const cmd_check_help[] = {
 	"  -c FILE          the configuration (default " CMD_DEFAULT_CONF ")",
 	"  --online         connect as well: R2 (keys, bucket, clock), Redis (policy,",
-	"                   persistence), the media root's sentinel",
+	"                   persistence), the media root's sentinel, and whether its file",
+	"                   system allows r2-primary",
 	"  --show           print every option's value; secrets as ***",
 	"  --list-options   print every option with its type, range and default, and do",
 	"                   nothing else",
@@ -89,6 +92,19 @@ check_root(struct session *s)
 	return tell("media root", ok, ok ? s->conf->media_root : eb.text);
 }
 
+/* From r2-primary on what R2 got first is carried to the disk. Below it is only said that the way ends before. */
+static bool
+check_swap(struct session *s)
+{
+	struct errbuf eb;
+	bool ok = local_swap_supported(s->env.local, &eb) == ERR_OK;
+
+	if (ok || s->conf->phase >= PHASE_R2_PRIMARY)
+		return tell("r2-primary", ok, ok ? "the file system has leases and exchanges names" : eb.text);
+	printf("%-10s not possible here: %s\n", "r2-primary", eb.text);
+	return true;
+}
+
 static enum cmd_exit
 check_online(const char *conf_path)
 {
@@ -99,6 +115,8 @@ check_online(const char *conf_path)
 	if (x != CMD_OK)
 		return x;
 	root = check_root(&s);
+	if (root)
+		root = check_swap(&s);
 	r2 = check_r2(&s);
 	redis = check_redis(&s, conf_path);
 	session_close(&s);

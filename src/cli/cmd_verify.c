@@ -19,8 +19,10 @@ const char *const cmd_verify_help[] = {
 	"  --json        the report as JSON; findings as an array",
 	"",
 	"Every path falls into one class: equal, missing (in R2), extra (no file),",
-	"different, metadata, unholdable (a name that R2 cannot hold: the disk serves",
-	"it), unreadable, error. Exit code 0 if all are equal or unholdable, else 1.",
+	"different, owed (R2 was written first, the disk is to get it), r2-newer (the",
+	"same, but no mark says so: Redis and a journal were lost), metadata,",
+	"unholdable (a name that R2 cannot hold: the disk serves it), unreadable,",
+	"error. Exit code 0 if all are equal or unholdable, else 1.",
 	NULL,
 };
 

@@ -225,26 +225,31 @@ marks_set_unknown(struct cluster *c, uint64_t intent, const char *key, size_t kl
 	return set_one(c, intent, key, klen, &w, false, 0, NULL, false, done, arg);
 }
 
-struct cluster_call *
-marks_set_many(struct cluster *c, const struct marks_key *v, size_t n, uint64_t due_ms, void (*done)(void *arg, enum err e), void *arg)
+struct census_ctx {
+	marks_done *done;
+	void *arg;
+};
+
+static void
+on_census(void *arg, enum err e, const struct redisReply *r)
 {
-	struct rds_arg args[4 + 4 * MANY_MAX];
-	struct str ms = STR_INIT;
-	struct cluster_call *call;
+	const struct census_ctx *x = arg;
+
+	if (e == ERR_OK && (r->type != REDIS_REPLY_INTEGER || r->integer != 1))
+		e = ERR_STATE;
+	x->done(x->arg, e);
+}
+
+struct cluster_call *
+marks_census(struct cluster *c, const struct marks_key *v, size_t n, marks_done *done, void *arg)
+{
+	struct rds_arg args[MANY_MAX];
+	struct census_ctx x = { done, arg };
 
 	ASSERT(n > 0 && n <= MANY_MAX);
-	args[0] = number(&ms, due_ms);
-	args[1] = args[2] = RDS_B("", 0);
-	args[3] = RDS_Z("0");
-	for (size_t i = 0; i < n; i++) {
-		args[4 + 4 * i] = RDS_B(v[i].key, v[i].klen);
-		args[5 + 4 * i] = op_arg(v[i].op);
-		args[6 + 4 * i] = RDS_Z("l");
-		args[7 + 4 * i] = RDS_B("", 0);
-	}
-	call = cluster_do(c, &lua_mark_set, args, 4 + 4 * n, done, arg);
-	str_fini(&ms);
-	return call;
+	for (size_t i = 0; i < n; i++)
+		args[i] = RDS_B(v[i].key, v[i].klen);
+	return cluster_run(c, &lua_mark_census, on_census, mem_dup(&x, sizeof x), args, n);
 }
 
 struct cluster_call *

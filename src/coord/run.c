@@ -257,6 +257,13 @@ run_note(struct cluster *c, const char *site_field, uint64_t value)
 	hash_command(c, "HSET", KEYS_SITE, site_field, num, strlen(num));
 }
 
+void
+run_disk_write(struct cluster *c)
+{
+	if (cluster_armed(c, NULL) == CLUSTER_ARMED)
+		run_note(c, KEYS_SITE_LAST_DISK_WRITE, clock_real_ms());
+}
+
 static void
 stored_cb(void *arg, enum err e, const struct redisReply *r)
 {

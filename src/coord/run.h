@@ -64,6 +64,8 @@ void run_count(struct cluster *c, const char *field, uint64_t n);
 void run_cursor(struct cluster *c, const char *key, size_t klen);
 /* Sets a field of the site's notes (KEYS_SITE_*). */
 void run_note(struct cluster *c, const char *site_field, uint64_t value);
+/* What the disk had first was carried to R2: noted if the site is armed (KEYS_SITE_LAST_DISK_WRITE). */
+void run_disk_write(struct cluster *c);
 /* Stores a verify's report. */
 void run_verified(struct cluster *c, const char *json, void (*done)(void *arg, enum err e), void *arg);
 /* For `phase set r2-primary`: arms the site if every proxy is in validate or above. since_ms 0: it is not armed, because of those named. */

@@ -101,7 +101,9 @@ marked_cb(void *arg, enum err e)
 
 	if (!called(c))
 		return;
-	if (e != ERR_OK)
+	if (e == ERR_STATE)
+		finished(c, e, c->kept, 0, "the site is armed: no census deletes");
+	else if (e != ERR_OK)
 		finished(c, e, c->kept, 0, err_text(e));
 	else
 		mark_more(c);
@@ -118,9 +120,9 @@ mark_more(struct census *c)
 		return;
 	}
 	for (; n < MARKS_AT_ONCE && c->marked < c->kept; c->marked++)
-		keys[n++] = (struct marks_key){c->v[c->marked].key, c->v[c->marked].klen, MARK_DELETE};
+		keys[n++] = (struct marks_key){c->v[c->marked].key, c->v[c->marked].klen};
 	c->calling = true;
-	marks_set_many(c->env->cluster, keys, n, 0, marked_cb, c);
+	marks_census(c->env->cluster, keys, n, marked_cb, c);
 }
 
 /* The second look is over: v[0..kept) have no file. */

@@ -11,6 +11,7 @@
 #include "coord/queue.h"
 #include "coord/run.h"
 #include "migrate/verify.h"
+#include "store/local_swap.h"
 
 /* The mirror keeps up if no mark gets older than this. */
 #define MARK_AGE_MS 10000
@@ -18,6 +19,7 @@
 /* What the gates look at, gathered first; the gates themselves are pure. */
 struct facts {
 	const struct conf *conf;
+	struct local *local;
 	enum phase to;
 	const struct run *run;
 	uint64_t now_ms;
@@ -173,7 +175,8 @@ static bool
 verified(const struct facts *f, bool full, char *text, size_t n)
 {
 	const struct verify_report *v = &f->verify;
-	uint64_t bad = v->n[VERIFY_MISSING] + v->n[VERIFY_DIFFERENT] + v->n[VERIFY_METADATA] + v->n[VERIFY_UNREADABLE] + v->n[VERIFY_ERROR];
+	uint64_t bad = v->n[VERIFY_MISSING] + v->n[VERIFY_DIFFERENT] + v->n[VERIFY_OWED] + v->n[VERIFY_R2_NEWER] + v->n[VERIFY_METADATA] +
+	    v->n[VERIFY_UNREADABLE] + v->n[VERIFY_ERROR];
 
 	if (!f->verified || (full && !v->full)) {
 		snprintf(text, n, "there was none: r2shim verify --%s", full ? "full" : "full (or --sample N)");
@@ -266,6 +269,20 @@ write_auth(const struct facts *f, char *text, size_t n)
 		return false;
 	}
 	snprintf(text, n, "every prefix that takes writes has a token or asks the application");
+	return true;
+}
+
+/* What is written to R2 first has to be carried to the disk, under the site's feet. */
+static bool
+swap(const struct facts *f, char *text, size_t n)
+{
+	struct errbuf eb;
+
+	if (local_swap_supported(f->local, &eb) != ERR_OK) {
+		snprintf(text, n, "%.255s", eb.text);
+		return false;
+	}
+	snprintf(text, n, "it has leases and exchanges names");
 	return true;
 }
 
@@ -539,6 +556,7 @@ gate_check(const struct reconcile_env *env, enum phase to, gate_done *done, void
 	g->done = done;
 	g->arg = arg;
 	g->f.conf = env->conf;
+	g->f.local = env->local;
 	g->f.to = to;
 	g->began_ms = clock_mono_ms();
 	loop_timer_init(&g->again, env->loop, again_cb, g);

@@ -22,6 +22,8 @@
 #define LOOKS 3
 #define LOOK_PAUSE_MS 700
 #define MARK_PATIENCE_MS 60000
+/* ... but what the disk is owed has a class of its own. */
+#define OWED_PATIENCE_MS 10000
 
 /* One key in hand: the file's side, R2's side, the mark, a class. */
 struct check {
@@ -70,6 +72,8 @@ struct verify {
 	bool storing, freed;	/* a call to Redis is out: it cannot be taken back */
 };
 
+static const char r2_newer_text[] = "R2 was written first, the disk never got it, and no mark says so";
+
 static void pump(void *arg);
 static void check_begin(struct check *c);
 
@@ -81,6 +85,8 @@ verify_class_name(enum verify_class v)
 		[VERIFY_MISSING] = "missing",
 		[VERIFY_EXTRA] = "extra",
 		[VERIFY_DIFFERENT] = "different",
+		[VERIFY_OWED] = "owed",
+		[VERIFY_R2_NEWER] = "r2-newer",
 		[VERIFY_METADATA] = "metadata",
 		[VERIFY_UNHOLDABLE] = "unholdable",
 		[VERIFY_UNREADABLE] = "unreadable",
@@ -121,13 +127,16 @@ check_end(struct check *c)
 	struct verify *v = c->v;
 
 	/* A file that R2 listed is counted when the walk comes to it. */
-	if (!c->from_listing || c->class == VERIFY_EXTRA || c->class == VERIFY_ERROR)
+	bool counts = !c->from_listing || c->class == VERIFY_EXTRA || c->class == VERIFY_OWED || c->class == VERIFY_R2_NEWER ||
+	    c->class == VERIFY_ERROR;
+
+	if (counts)
 		v->report.n[c->class]++;
 	if (!c->from_listing) {
 		v->report.files++;
 		v->report.bytes += c->st.size;
 	}
-	if (c->class != VERIFY_EQUAL && v->cb->finding != NULL && (!c->from_listing || c->class == VERIFY_EXTRA || c->class == VERIFY_ERROR))
+	if (c->class != VERIFY_EQUAL && v->cb->finding != NULL && counts)
 		v->cb->finding(v->arg, c->class, c->key, c->klen, c->why);
 	v->running--;
 	check_free(c);
@@ -138,13 +147,14 @@ static void
 mark_cb(void *arg, enum err e, const struct mark *m)
 {
 	struct check *c = arg;
+	bool owed = e == ERR_OK && m->gen != 0 && m->side == MARK_R2;
 
 	c->calling = false;
 	if (c->freed) {
 		check_release(c);
 		return;
 	}
-	if (e == ERR_OK && m->gen != 0 && clock_mono_ms() - c->began < MARK_PATIENCE_MS) {
+	if (e == ERR_OK && m->gen != 0 && clock_mono_ms() - c->began < (owed ? OWED_PATIENCE_MS : MARK_PATIENCE_MS)) {
 		c->looks = 0;
 		loop_timer_set(&c->timer, LOOK_PAUSE_MS);
 		return;
@@ -153,7 +163,20 @@ mark_cb(void *arg, enum err e, const struct mark *m)
 		loop_timer_set(&c->timer, LOOK_PAUSE_MS);
 		return;
 	}
+	if (owed && c->class != VERIFY_UNREADABLE && c->class != VERIFY_ERROR) {
+		c->class = VERIFY_OWED;
+		snprintf(c->why, sizeof(c->why), "R2 was written first, the disk is to get it");
+	}
 	check_end(c);
+}
+
+/* Is the object of a write that went to R2 first, and does the disk still show what that write found there? */
+static bool
+r2_is_newer(const struct check *c, const struct store_meta *m)
+{
+	struct mark_base then, now = reconcile_base(&c->st);
+
+	return m->base != NULL && marks_base_parse(m->base, strlen(m->base), &then) && then.known && marks_base_same(&then, &now);
 }
 
 /* The class is known: a bad one only after several looks with no mark on the key. */
@@ -179,6 +202,10 @@ compare(struct check *c, const struct store_meta *m)
 	const struct conf_prefix *prefix;
 	char why[200] = "";
 
+	if (r2_is_newer(c, m) && (m->size != c->st.size || !m->has_md5 || memcmp(m->md5, c->md5, sizeof(c->md5)) != 0)) {
+		classed(c, VERIFY_R2_NEWER, r2_newer_text);
+		return;
+	}
 	if (m->size != c->st.size) {
 		snprintf(why, sizeof(why), "%llu bytes on disk, %llu in R2", (unsigned long long)c->st.size, (unsigned long long)m->size);
 		classed(c, VERIFY_DIFFERENT, why);
@@ -213,6 +240,8 @@ head_cb(void *arg, enum err e, const struct store_meta *m)
 	c->op = NULL;
 	if (e == ERR_OK && c->st.exists)
 		compare(c, m);
+	else if (e == ERR_OK && r2_is_newer(c, m))
+		classed(c, VERIFY_R2_NEWER, r2_newer_text);
 	else if (e == ERR_OK)
 		classed(c, VERIFY_EXTRA, "an object without a file");
 	else if (e == ERR_NOTFOUND)
@@ -461,8 +490,9 @@ finish(struct verify *v)
 
 	loop_timer_cancel(&v->progress);
 	r->ended_ms = clock_real_ms();
-	r->clean = ok && r->n[VERIFY_MISSING] + r->n[VERIFY_EXTRA] + r->n[VERIFY_DIFFERENT] + r->n[VERIFY_METADATA] +
-	    r->n[VERIFY_UNREADABLE] + r->n[VERIFY_ERROR] == 0 && walk_counts(v->walk)->errors == 0;
+	r->clean = ok && walk_counts(v->walk)->errors == 0;
+	for (int i = 0; i < VERIFY_CLASSES; i++)
+		r->clean = r->clean && (r->n[i] == 0 || i == VERIFY_EQUAL || i == VERIFY_UNHOLDABLE);
 	if (ok)
 		report_store(v);
 	else

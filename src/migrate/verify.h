@@ -18,12 +18,14 @@ enum verify_class {
 	VERIFY_MISSING,		/* a file without an object */
 	VERIFY_EXTRA,		/* an object without a file */
 	VERIFY_DIFFERENT,	/* other bytes */
+	VERIFY_OWED,		/* R2 was written first, and its mark says that the disk is owed it */
+	VERIFY_R2_NEWER,	/* R2 was written first: the disk still shows what that write found; but no mark says so */
 	VERIFY_METADATA,	/* equal bytes, other mtime, type or cache header */
 	VERIFY_UNHOLDABLE,	/* a name that R2 cannot hold: the disk serves it */
 	VERIFY_UNREADABLE,	/* the file cannot be read */
 	VERIFY_ERROR		/* R2 did not tell */
 };
-#define VERIFY_CLASSES 8
+#define VERIFY_CLASSES 10
 const char *verify_class_name(enum verify_class v);
 
 struct verify_report {

@@ -232,9 +232,11 @@ reconciled_cb(void *arg, const struct reconcile_report *r)
 	case RECONCILE_COPIED:
 		c->copied++;
 		c->copied_bytes += r->bytes;
+		run_disk_write(w->env->cluster);
 		break;
 	case RECONCILE_DELETED:
 		c->deleted++;
+		run_disk_write(w->env->cluster);
 		break;
 	case RECONCILE_ORPHAN:
 		c->orphans++;

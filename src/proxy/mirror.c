@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "base/metrics.h"
 #include "coord/hold.h"
+#include "coord/run.h"
 #include "store/local_swap.h"
 #include "sync/retry.h"
 
@@ -580,6 +581,8 @@ reconciled_cb(void *arg, const struct reconcile_report *r)
 		snprintf(m->trouble, sizeof(m->trouble), "%s", r->why);
 	else if (r->e == ERR_OK)
 		m->trouble[0] = '\0';
+	if (r->result == RECONCILE_COPIED || r->result == RECONCILE_DELETED)
+		run_disk_write(m->env->cluster);
 	if (r->clean) {
 		if (it->since_ms != 0)
 			metrics_observe(METRIC_MIRROR_SECONDS, NULL, (clock_mono_ms() - it->since_ms) * 1000);

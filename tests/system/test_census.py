@@ -40,3 +40,32 @@ def test_names_not_in_normal_form_are_no_deletes(make_stack):
     eventually(lambda: "gone.txt" not in stack.bucket.list(), 20, "the orphan goes")
     assert len(stack.bucket.list()) == 5
     assert stack.proxy.verify()["clean"]
+
+
+def base_of(path):
+    """As the writer of an R2-first object found its file."""
+    stat = path.stat()
+    return f"{stat.st_ino}.{stat.st_size}.{stat.st_mtime_ns}.{stat.st_ctime_ns}"
+
+
+def test_verify_tells_what_r2_had_first(make_stack):
+    """Written to R2 first, never carried to the disk: with a mark it is owed, without one (Redis and journal were lost) R2 is newer.
+    Neither is called different, and a file that was changed since is."""
+    stack = make_stack().start()
+    for name in ("owed", "newer", "later", "equal"):
+        stack.write(f"{name}.txt", name.encode())
+    stack.proxy.climb("backfill")
+    stack.proxy.backfill()
+    stack.proxy.drained()
+    stack.migrators[0].stop()
+    for name in ("owed", "newer", "later"):
+        stack.bucket.put(f"{name}.txt", b"first in R2", {"x-amz-meta-r2shim-base": base_of(stack.media / f"{name}.txt")})
+    stack.bucket.put("only.txt", b"first in R2", {"x-amz-meta-r2shim-base": "-"})
+    stack.proxy.stop()		# nobody mends
+    stack.write("later.txt", b"and then the disk")
+    epoch = stack.redis.call("GET", "r2shim:{test}:epoch")
+    stack.redis.call("HSET", "r2shim:{test}:marks", "owed.txt", f"1 r p 1 {epoch} {base_of(stack.media / 'owed.txt')}")
+    report = stack.proxy.verify("--full")
+    found = {finding["key"]: finding["class"] for finding in report["findings"]}
+    assert found == {"owed.txt": "owed", "newer.txt": "r2-newer", "only.txt": "r2-newer", "later.txt": "different"}, report
+    assert not report["clean"] and report["owed"] == 1 and report["r2-newer"] == 2 and report["equal"] == 1, report
