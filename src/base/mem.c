@@ -74,7 +74,6 @@ mem_strndup(const char *s, size_t n)
 
 	if (!s)
 		return NULL;
-	n = strnlen(s, n);
 	q = mem_alloc(n + 1);
 	memcpy(q, s, n);
 	q[n] = '\0';

@@ -13,7 +13,7 @@ void *mem_zalloc(size_t n);
 void *mem_calloc(size_t n, size_t size);
 void *mem_realloc(void *p, size_t n);
 void *mem_dup(const void *p, size_t n);
-/* A terminated copy of a string, or of n bytes of it. NULL gives NULL. */
+/* A terminated copy of a string, or of n bytes, whatever they are. NULL gives NULL. */
 char *mem_strdup(const char *s);
 char *mem_strndup(const char *s, size_t n);
 char *mem_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -82,10 +82,10 @@ test_mem(void **state)
 	p = mem_strndup("abcdef", 3);
 	assert_string_equal(p, "abc");
 	mem_free(p);
-	p = mem_strndup("ab", 30);
-	assert_string_equal(p, "ab");
+	p = mem_strndup("a\0b/c", 3);	/* a key is bytes */
+	assert_memory_equal(p, "a\0b", 4);
 	p = mem_realloc(p, 100);
-	assert_string_equal(p, "ab");
+	assert_memory_equal(p, "a\0b", 4);
 	mem_wipe_free(p, 100);
 	mem_wipe_free(NULL, 5);
 	mem_free(NULL);
