@@ -173,7 +173,8 @@ NOT_SANITIZED = {"test_history", "test_record", "test_site"}
 # Seconds that a file takes, to begin with the long ones; a file that is not here is thought to be short.
 LONG = {"test_steps": 120, "test_mutants": 100, "test_storage": 90, "test_phases": 75, "test_degraded": 65, "test_writes": 60,
         "test_backfill": 60, "test_kill": 60, "test_kills": 60, "test_partitions": 45, "test_start": 40,
-        "test_sandbox_clients": 30, "test_http": 25, "test_sandbox_wire": 20, "test_census": 20}
+        "test_sandbox_clients": 30, "test_http": 25, "test_sandbox_wire": 20, "test_census": 20,
+        "test_acceptance_redis": 90, "test_acceptance_r2": 90, "test_acceptance_writes": 90, "test_acceptance_workers": 90}
 
 
 def build(name, folder, options, what, **env):

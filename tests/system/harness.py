@@ -228,7 +228,7 @@ class RedisServer(Proc):
     def call(self, *words):
         """One command over a connection of its own."""
         with dial(self.address, 10) as sock:
-            words = [str(word).encode() for word in words]
+            words = [str(word).encode(errors="surrogateescape") for word in words]
             sock.sendall(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words))
             with sock.makefile("rb") as f:
                 return self.reply(f)

@@ -77,6 +77,11 @@ def test_A29_R17_redis_that_may_lose_keys(ready_to_start):
     ready_to_start.redis.call("CONFIG", "SET", "maxmemory-policy", "noeviction")
     ready_to_start.redis.call("CONFIG", "SET", "appendonly", "no")
     fails(ready_to_start, (1, REFUSED), "appendonly")
+    # Whoever knows what that means may have it, and is told at each start.
+    conf = ready_to_start.proxy.conf
+    conf.write_text(conf.read_text().replace("redis: { address", "redis: { allow-unsafe = true; address"))
+    ready_to_start.proxy.start()
+    assert "redis.allow-unsafe is set" in ready_to_start.proxy.stderr()
 
 
 def test_a_phase_skipped_by_hand(ready_to_start):
