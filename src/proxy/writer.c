@@ -16,6 +16,7 @@
 #include "coord/keys.h"
 #include "coord/phase.h"
 #include "coord/queue.h"
+#include "coord/run.h"
 #include "proxy/away.h"
 #include "proxy/mirror.h"
 #include "proxy/watch.h"
@@ -107,6 +108,10 @@ struct writer {
 	/* A census that Redis has not been told of, and what it is being told. */
 	uint64_t census_ms, noting_ms;
 	bool left_passthrough, noting_left;
+	/* Events were lost then (0: none are missing): what was deleted is known again when a census that began later is done and its marks
+	 * are here. */
+	uint64_t blind_ms;
+	bool asking, told;
 	/* writer_ready's last answer. */
 	uint64_t ready_until;
 	enum err ready;
@@ -180,6 +185,42 @@ census_cb(void *arg, const char *why)
 }
 
 /* The watcher. */
+
+static void
+blind_cb(void *arg, const char *why)
+{
+	struct writer *w = arg;
+
+	w->blind_ms = clock_real_ms();
+	w->told = false;
+	census_cb(w, why);
+}
+
+static void
+asked_cb(void *arg, enum err e, const struct run *r)
+{
+	struct writer *w = arg;
+
+	w->asking = false;
+	/* One that found too much has marked nothing: a person is asked, and until then the disk decides. */
+	w->told = e == ERR_OK && r->census_done_ms >= w->blind_ms && r->census_found <= r->census_marked;
+}
+
+/* Its marks come by another way than the word that it is done: they get one turn more. */
+static void
+see_again(struct writer *w)
+{
+	if (w->blind_ms == 0 || w->asking)
+		return;
+	if (w->told) {
+		w->blind_ms = 0;
+		w->told = false;
+		log_info("watch", "a census has told what was deleted while events were lost: R2 is read again");
+	} else if (w->env->cluster != NULL && cluster_up(w->env->cluster)) {
+		w->asking = true;
+		run_get(w->env->cluster, asked_cb, w);
+	}
+}
 
 static void
 changed_cb(void *arg, const char *key, size_t klen, enum mark_op op, uint64_t seq)
@@ -262,7 +303,7 @@ away_cb(void *arg, const char *prefix, size_t len)
 	away_add(w->away, prefix, len, w->watch != NULL ? watch_next_seq(w->watch) : 0);
 }
 
-static const struct watch_cb watch_cbs = {changed_cb, away_cb, census_cb, progress_cb, room_cb};
+static const struct watch_cb watch_cbs = {changed_cb, away_cb, blind_cb, progress_cb, room_cb};
 
 /* A reload could not start it. Until it runs no write is taken: nobody would see what an upload stored. */
 static void
@@ -294,6 +335,7 @@ clean_cb(void *arg)
 	if (w->watch == NULL && phase_row((enum phase)w->phase)->mirror)
 		watch_again(w);
 	note_census(w);
+	see_again(w);
 	arm_when_ready(w);
 	loop_timer_set(&w->clean_timer, CLEAN_MS);
 }
@@ -1009,7 +1051,7 @@ writer_sees(const struct writer *w)
 bool
 writer_uncertain(const struct writer *w)
 {
-	return dirty_uncertain(w->dirty) || (w->watch != NULL && watch_crawling(w->watch));
+	return dirty_uncertain(w->dirty) || (w->watch != NULL && watch_crawling(w->watch)) || (w->blind_ms != 0 && !dirty_armed(w->dirty));
 }
 
 static void

@@ -56,7 +56,8 @@ size_t writer_owed(const struct writer *w);
 
 /* For reads. */
 struct dirty *writer_dirty(struct writer *w);
-/* Is it possible that keys are dirty that we do not know of: Redis is away, or the watcher has not looked at the whole tree yet? */
+/* Is it possible that keys are dirty that we do not know of: Redis is away, the watcher has not looked at the whole tree yet, or it lost
+ * events and no census has told yet what was deleted meanwhile? */
 bool writer_uncertain(const struct writer *w);
 
 /* May a write be taken at all now: journal writable, free disk above media.min-free? OK, NOSPACE, IO, SENTINEL,

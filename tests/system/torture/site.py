@@ -42,6 +42,10 @@ class Torn(Proxy):
         finally:
             self.env = env
 
+    def from_r2(self):
+        """How many reads were served from R2."""
+        return self.metrics().get('r2shim_media_served_total{source="r2"}', 0)
+
 
 class TornMigrator(Migrator):
     def __init__(self, folder, conf, name, mutant=None):

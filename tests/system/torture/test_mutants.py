@@ -41,17 +41,12 @@ def verdict(site, broken, must, *may):
         assert found == []
 
 
-def sources(proxy):
-    """How many reads were served from R2."""
-    return proxy.metrics().get('r2shim_media_served_total{source="r2"}', 0)
-
-
 def watch_until_r2_serves(site, proxy, key, broken):
     """Noted reads of a key until one has come from R2 (it is believed clean); with the rule kept it may be that none does."""
-    before = sources(proxy)
+    before = proxy.from_r2()
     with Client(site, proxy) as http:
         try:
-            eventually(lambda: http.see(key) and sources(proxy) > before, 15 if broken else 3, "a read from R2", 0.05)
+            eventually(lambda: http.see(key) and proxy.from_r2() > before, 15 if broken else 3, "a read from R2", 0.05)
         except AssertionError:
             assert not broken
 
