@@ -44,9 +44,10 @@ class Storages:
         port, self.socket = free_port(), folder / "p.sock"
         self.stack = make_stack(topology, folder=folder, listen=f'127.0.0.1:{port}", "unix:{self.socket}',
                                 prefixes=f'{{ url = "/media/"; {prefix} writes = "disk"; token-file = "{self.token_file}"; }}', **options)
-        if site:
+        if site:	# with the Django that this test has
+            path = (self.stack.site.env["PYTHONPATH"], TOP / "contrib" / "django", os.path.dirname(django.__path__[0]))
             self.stack.site.env.update(SITE_STORAGE=f"unix:{self.socket}", SITE_TOKEN_FILE=self.token_file,
-                                       PYTHONPATH=f"{self.stack.site.env['PYTHONPATH']}:{TOP / 'contrib' / 'django'}")
+                                       PYTHONPATH=":".join(map(str, path)))
         self.stack.start()
         self.proxy = self.stack.proxy
         self.proxy.address = f"127.0.0.1:{port}"
@@ -60,6 +61,20 @@ def made(make_stack):
     storages = Storages(make_stack)
     storages.proxy.set_phase("dual-write")
     return storages
+
+
+@pytest.fixture
+def settings_of():
+    """settings_of(NAME=value): settings for one test."""
+    from django.test.utils import override_settings
+    used = []
+
+    def use(**values):
+        used.append(override_settings(**values))
+        used[-1].enable()
+    yield use
+    for one in reversed(used):
+        one.disable()
 
 
 def read(storage, name):
@@ -103,6 +118,30 @@ def test_every_method(made, way):
     stack.assert_equal()
 
 
+def test_as_the_settings_have_it(made, settings_of):
+    """By its dotted name, with its options in STORAGES (Django 4.2) or in a dict of its own (before)."""
+    options = {"address": f"unix:{made.socket}", "token_file": str(made.token_file), "location": "configured"}
+    if django.VERSION >= (4, 2):
+        from django.core.files.storage.handler import StorageHandler
+        storage = StorageHandler({"default": {"BACKEND": "r2shim_storage.R2shimStorage", "OPTIONS": options}})["default"]
+    else:
+        from django.core.files.storage import get_storage_class
+        settings_of(R2SHIM_STORAGE=options)
+        storage = get_storage_class("r2shim_storage.R2shimStorage")()
+    assert storage.save("x.txt", ContentFile(b"x")) == "x.txt"
+    assert (made.stack.media / "configured/x.txt").read_bytes() == b"x"
+    # In a migration it is written as it was made.
+    path, args, kwargs = R2shimStorage(location="a").deconstruct()
+    assert (path, args, kwargs) == ("r2shim_storage.R2shimStorage", (), {"location": "a"})
+
+
+def test_times_without_time_zones(made, settings_of):
+    name = made.unix.save("t.txt", ContentFile(b"x"))
+    settings_of(USE_TZ=False)
+    modified = made.unix.get_modified_time(name)
+    assert modified.tzinfo is None and modified.timestamp() == int((made.stack.media / name).stat().st_mtime)
+
+
 def test_open_for_writing(made):
     storage = made.unix
     with storage.open("w.bin", "wb") as f:
@@ -123,7 +162,7 @@ def test_open_for_writing(made):
         storage.open("w.bin", "r+b")
 
 
-def test_names(made):
+def test_R42_names(made):
     storage, stack = made.unix, made.stack
     for number, odd in enumerate(ODD):
         for name in (odd, f"in {odd}/x", f"{odd}.d/{odd}"):
@@ -241,7 +280,7 @@ def test_large_and_of_unknown_length(made):
     made.stack.assert_equal()
 
 
-def test_a_body_that_is_cut_stores_nothing(made):
+def test_R12_a_body_that_is_cut_stores_nothing(made):
     for body in (b"four", b"sixsix"):
         liar = ContentFile(body)
         liar.size = 5

@@ -555,7 +555,7 @@ store_unseen(const char *path, const char *body)
 }
 
 static void
-test_hints_tell_what_the_watcher_cannot_see(void **st)
+test_R13_hints_tell_what_the_watcher_cannot_see(void **st)
 {
 	struct writer_op *o = begin(NULL, MARK_PUT);
 	int fd = store_unseen("unseen.txt", "one"), fd2;
@@ -1131,7 +1131,7 @@ main(void)
 		T(test_sync_waits_for_r2),
 		T(test_async_waits_for_the_mark_only),
 		T(test_barrier_sees_what_the_app_stored),
-		T(test_hints_tell_what_the_watcher_cannot_see),
+		T(test_R13_hints_tell_what_the_watcher_cannot_see),
 		T(test_hints_are_no_evidence),
 		T(test_deletes),
 		T(test_a_delete_that_deleted_nothing),
