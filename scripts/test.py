@@ -217,7 +217,8 @@ def table():
         check("check-tsan", TSAN, "tsan", "the same under ThreadSanitizer", **SANITIZERS),
         Suite("valgrind", ["scripts/valgrind", GCC], by_last_line, ["gcc"], what="scripts/valgrind: unit tests under memcheck"),
         Suite("lint", ["scripts/lint", "-j", "1", GCC], by_last_line, ["gcc"], what="scripts/lint"),
-        Suite("model", ["make", "-s", "-C", "tests/model", "check"], by_last_line, what="the protocol's model, explored by spin"),
+        Suite("model", ["make", "-s", "-C", "tests/model", "check"], by_last_line, limit=900,
+              what="the protocol's model, explored by spin"),
         build("clang", CLANG, [], "clang, warnings are errors", CC="clang"),
     ]
 
