@@ -21,7 +21,7 @@
 /*
  * The file: the magic, then records. A record: u32 length of its body, u32 CRC-32C of that length and the body, the body: u8 kind,
  * u8 op, u64 id, gen, time_ms, the key. All little endian. The record of an R2-first write has R2_FIRST in its op, and in front of its key
- * the base and a NUL.
+ * the base and a NUL. Behind the last record there may be zeros: room that was made ahead (room_make).
  */
 static const char magic[8] = { 'r', '2', 's', 'h', 'i', 'm', 'J', '1' };
 #define NAME	  "journal"
@@ -34,6 +34,7 @@ enum {
 	BODY_MAX = 64 * 1024,
 	LAZY_MAX = 64 * 1024,		/* so much may wait for somebody else's sync */
 	COMPACT_MIN = 1024 * 1024,	/* a smaller file is left alone */
+	ROOM = 256 * 1024,		/* the file grows in such steps, ahead of the records */
 	RETRY_MS = 1000			/* after a failure the file is written anew this often until that works */
 };
 
@@ -77,6 +78,8 @@ struct journal {
 	/* The thread's own. */
 	int fd;
 	uint64_t good;			/* every byte before is of an intact record */
+	uint64_t room;			/* the file's end: zeros from good to here */
+	uint64_t room_again;		/* no room was to be had: not tried again before good is there */
 	bool broken;			/* a sync failed: what the kernel holds of this file is unknown, it must be written anew */
 };
 
@@ -175,6 +178,47 @@ write_all(int fd, const char *p, size_t n, uint64_t at)
 	return true;
 }
 
+/*
+ * Zeros from `from` to behind `to`: a record that is written over them changes bytes only, and its sync need not write the file
+ * system's own books as well (a half of the time of a small group). Zeros that are written, not an extent that counts as zeros:
+ * that would have to be converted with each sync. Returns the file's new end; `from`, and no byte more than before, if there is no
+ * room: then records make the file grow, and it is their failure that counts.
+ */
+static uint64_t
+room_make(int fd, uint64_t from, uint64_t to)
+{
+	static const char zeros[ROOM / 4];
+	uint64_t end = (to + ROOM - 1) / ROOM * ROOM, at = from;
+	bool ok = fallocate(fd, 0, (off_t)from, (off_t)(end - from)) == 0;
+
+	while (ok && at < end) {
+		size_t n = end - at < sizeof zeros ? (size_t)(end - at) : sizeof zeros;
+
+		ok = write_all(fd, zeros, n, at);
+		at += n;
+	}
+	if (ok)
+		return end;
+	(void)!ftruncate(fd, (off_t)from);
+	return from;
+}
+
+/* Between groups, when nobody waits: the next ones find room. */
+static void
+thread_room(struct journal *j)
+{
+	uint64_t end;
+
+	if (j->broken || j->room >= j->good + ROOM / 2 || j->good < j->room_again)
+		return;
+	end = room_make(j->fd, j->room, j->good + ROOM);
+	if (end == j->room)
+		j->room_again = j->good + ROOM / 4;
+	else if (fsync(j->fd) != 0)
+		j->broken = true;	/* as in thread_append */
+	j->room = end;
+}
+
 static enum err
 thread_append(struct journal *j, const struct group *g)
 {
@@ -187,6 +231,7 @@ thread_append(struct journal *j, const struct group *g)
 		/* A part may stand there: the next group is written over it, never behind it. */
 		if (ftruncate(j->fd, (off_t)j->good) != 0)
 			j->broken = true;
+		j->room = j->good;
 		return e;
 	}
 	if (g->sync && (TRIP("journal", "sync") || fdatasync(j->fd) != 0)) {
@@ -196,6 +241,8 @@ thread_append(struct journal *j, const struct group *g)
 		return e;
 	}
 	j->good += g->buf.len;
+	if (j->room < j->good)
+		j->room = j->good;
 	TRIP_STEP("journal", "written");
 	return ERR_OK;
 }
@@ -204,16 +251,20 @@ static enum err
 thread_compact(struct journal *j, const struct group *g)
 {
 	int fd = openat(j->dirfd, NAME_NEW, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	uint64_t good = sizeof magic + g->buf.len, room = good;
 	enum err e;
 
 	if (fd < 0)
 		return disk_error(errno);
 	if (!TRIP("journal", "rename") && write_all(fd, magic, sizeof magic, 0) && write_all(fd, g->buf.p, g->buf.len, sizeof magic) &&
-	    fdatasync(fd) == 0 && renameat(j->dirfd, NAME_NEW, j->dirfd, NAME) == 0) {
+	    (room = room_make(fd, good, good + ROOM)) >= good && fdatasync(fd) == 0 &&
+	    renameat(j->dirfd, NAME_NEW, j->dirfd, NAME) == 0) {
 		e = fsync(j->dirfd) == 0 ? ERR_OK : disk_error(errno);
 		close(j->fd);
 		j->fd = fd;
-		j->good = sizeof magic + g->buf.len;
+		j->good = good;
+		j->room = room;
+		j->room_again = 0;
 		/* Renamed, but after a power cut the old file may be back: not to be built upon. */
 		j->broken = e != ERR_OK;
 		return e;
@@ -229,6 +280,7 @@ thread_main(void *arg)
 {
 	struct journal *j = arg;
 
+	thread_room(j);
 	pthread_mutex_lock(&j->mutex);
 	for (;;) {
 		struct group *g = LIST_FIRST(&j->todo, struct group, node);
@@ -245,10 +297,17 @@ thread_main(void *arg)
 		g->size = j->good;
 		pthread_mutex_lock(&j->mutex);
 		list_add_tail(&j->done, &g->node);
-		if (!j->closing)
-			loop_post(&j->finished);
+		if (j->closing)
+			continue;
+		loop_post(&j->finished);
+		pthread_mutex_unlock(&j->mutex);
+		thread_room(j);
+		pthread_mutex_lock(&j->mutex);
 	}
 	pthread_mutex_unlock(&j->mutex);
+	/* A file that was closed in order ends behind its last record; nothing depends on it. */
+	if (!j->broken)
+		(void)!ftruncate(j->fd, (off_t)j->good);
 	return NULL;
 }
 
@@ -487,6 +546,26 @@ replay_file(int fd, void (*replay)(void *arg, const struct journal_rec *r), void
 	return e;
 }
 
+/* Where the last byte that is not a zero ends, from `at` on. */
+static enum err
+zeros_begin(int fd, uint64_t at, uint64_t *end)
+{
+	char buf[16 * 1024];
+	ssize_t n;
+
+	for (*end = at; (n = pread(fd, buf, sizeof buf, (off_t)at)) != 0; at += (uint64_t)n) {
+		if (n < 0 && errno != EINTR)
+			return ERR_IO;
+		n = n < 0 ? 0 : n;
+		for (ssize_t i = n; i > 0; i--)
+			if (buf[i - 1] != '\0') {
+				*end = at + (uint64_t)i;
+				break;
+			}
+	}
+	return ERR_OK;
+}
+
 static enum err
 lock_folder(struct journal *j, const char *dir, struct errbuf *eb)
 {
@@ -529,13 +608,16 @@ load(struct journal *j, void (*replay)(void *arg, const struct journal_rec *r), 
 	} else {
 		if (replay_file(j->fd, replay, arg, &j->good) != ERR_OK)
 			return err_set(eb, ERR_IO, "%s: cannot be read", j->path);
-		*cut = (uint64_t)st.st_size - j->good;
-		if (*cut > 0 && ftruncate(j->fd, (off_t)j->good) != 0)
+		/* Zeros are no damage: room that was not used. They go all the same: what is torn may have left something behind them. */
+		if (zeros_begin(j->fd, j->good, cut) != ERR_OK)
+			return err_set(eb, ERR_IO, "%s: cannot be read", j->path);
+		*cut -= j->good;
+		if ((uint64_t)st.st_size > j->good && ftruncate(j->fd, (off_t)j->good) != 0)
 			return err_set(eb, disk_error(errno), "%s: %s", j->path, strerror(errno));
 	}
 	if (fsync(j->fd) != 0 || fsync(j->dirfd) != 0)
 		return err_set(eb, disk_error(errno), "%s: %s", j->path, strerror(errno));
-	j->size = j->good;
+	j->size = j->room = j->good;
 	return ERR_OK;
 }
 

@@ -1,7 +1,8 @@
 /*
  * journal: the proxy's own memory of writes whose two sides may differ: an append-only file in state-dir, written by one
  * thread that gathers all waiting records into one write and one fdatasync (group commit). Records are framed by length and
- * CRC-32C; a torn tail is recognised and cut at start. One process per folder (flock).
+ * CRC-32C; a torn tail is recognised and cut at start. The file is made longer ahead of the records, so that a sync has only
+ * their bytes to write. One process per folder (flock).
  *
  * The journal is compacted when it has grown (only live records are written to a new file, fsync, rename, fsync of the
  * folder). What is live is asked of the owner through `live`.
@@ -41,7 +42,7 @@ struct journal_rec {
 };
 
 /* Opens (creates) the folder's journal, locks it, replays every intact record in order through replay. STATE: another
- * process holds it. cut: bytes of a torn tail that were dropped. */
+ * process holds it. cut: bytes of a torn tail that were dropped; the zeros of unused room are none. */
 enum err journal_open(struct journal **j, struct loop *l, const char *dir, void (*replay)(void *arg, const struct journal_rec *r),
     void *arg, uint64_t *cut, struct errbuf *eb) ERR_MUST_CHECK;
 /* What compaction keeps: the callback calls emit for each live record. Set before the first append. */

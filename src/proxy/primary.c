@@ -42,7 +42,7 @@ struct pkey {
 struct primary_op {
 	struct list node;		/* in pkey.waiting, or in another's `overtaken` */
 	struct pkey *k;
-	struct local *local;		/* for the pool */
+	struct local *local;		/* for the pool, as the key below: all else may be gone by then */
 	enum mark_op op;
 	bool create;
 	struct spool body;
@@ -65,6 +65,8 @@ struct primary_op {
 	struct store *r2;
 	struct loop_call end;
 	enum err e;
+	size_t klen;
+	char key[];
 };
 
 struct primary {
@@ -330,8 +332,8 @@ look_work(void *arg)
 {
 	struct primary_op *op = arg;
 
-	op->unsettled = local_swap_pending(op->local, op->k->key, op->k->klen);
-	op->look_err = local_look(op->local, op->k->key, op->k->klen, &op->st);
+	op->unsettled = local_swap_pending(op->local, op->key, op->klen);
+	op->look_err = local_look(op->local, op->key, op->klen, &op->st);
 }
 
 /* Is what the disk shows what the last known write left there? On a clean key it cannot be told without asking R2: then it is marked
@@ -491,7 +493,7 @@ static struct primary_op *
 op_new(struct primary *p, const char *key, size_t klen, enum mark_op mop, primary_done *done, void *arg)
 {
 	struct pkey *k = map_get(p->keys, key, klen);
-	struct primary_op *op = mem_zalloc(sizeof *op);
+	struct primary_op *op = mem_zalloc(sizeof *op + klen);
 
 	if (k == NULL) {
 		k = mem_zalloc(sizeof *k + klen);
@@ -503,6 +505,8 @@ op_new(struct primary *p, const char *key, size_t klen, enum mark_op mop, primar
 		map_set(p->keys, key, klen, k);
 	}
 	op->k = k;
+	op->klen = klen;
+	memcpy(op->key, key, klen);
 	op->local = p->env->local;
 	op->op = mop;
 	op->body.fd = -1;
