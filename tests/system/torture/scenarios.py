@@ -138,6 +138,26 @@ class Past(Scenario):
             site.late(op)
 
 
+class Both(Put):
+    """One key is written through the proxy and, in between, straight to the disk; which of two that overlap is the last is open, but both
+    sides agree on it."""
+
+    def __init__(self, name, text):
+        super().__init__(name, text, "own", True)
+
+    def act(self, site, context):
+        key = self.keys(context)[0]
+        with Client(site) as http:
+            for number in (1, 3):
+                http.store(key, body(key, number))
+                op = site.record.write(key, body(key, number + 1))
+                past_the_proxy(site, key, body(key, number + 1))
+                site.late(op)
+            http.store(key, body(key, 5))
+            http.discard(key)
+            http.store(key, body(key, 6))
+
+
 class Backfill(Scenario):
     """A migrator copies the whole site, while a key is written and another one deleted. The migrator has the key in its hands: its
     object was taken away behind everybody's back."""
@@ -239,6 +259,7 @@ SCENARIOS = [
     Document("post-replace", "POST that stores a new name and deletes the old one", "replace"),
     Document("post-delete", "POST that deletes a document", "delete"),
     Past("past", "files written and removed past the proxy"),
+    Both("both", "one key, through the proxy and past it"),
     Backfill("backfill", "a backfill copies a key while it is written", "migrator"),
     Backfill("backfill-proxy", "the same, the proxy is hit", "proxy"),
     Switch("switch", "the phase changes while a write is open"),

@@ -19,7 +19,7 @@ from web import Cut, SiteClient
 TOKEN = "torture-token"
 CONVERGE = 60		# seconds from healing to equal sides, at most
 PREFIXES = ('{{ url = "/media/own/"; class = "public"; writes = "disk"; token-file = "{token}"; }},'
-            '{{ url = "/media/dav/"; class = "public"; writes = "upstream"; }}, {{ url = "/media/"; class = "public"; }}')
+            '{{ url = "/media/dav/"; class = "public"; writes = "upstream"; token-file = "{token}"; }}, {{ url = "/media/"; class = "public"; }}')
 
 
 class Torn(Proxy):
@@ -119,6 +119,10 @@ class Site(Stack):
             self.phase = phase
         return self
 
+    def needs(self, victim):
+        """Is this process one without which no write can be taken in this phase?"""
+        return victim in ("redis", "sandbox") and self.phase == "r2-primary"
+
     def descend(self, target):
         for phase in reversed(PHASES[PHASES.index(target):PHASES.index(self.phase)]):
             for proxy in self.proxies:
@@ -130,7 +134,8 @@ class Site(Stack):
     def heal(self):
         """Faults off, what died is started again, what was stopped goes on."""
         for proc in (*self.proxies, *self.migrators):
-            proc.trips.disarm()
+            if proc.trips.disarm():
+                eventually(lambda: not proc.alive(), 10, f"death of {proc.name}", 0.005)
         for proc in (self.redis, self.site, self.nginx, self.sandbox, *self.proxies, *self.migrators):
             if proc.alive():
                 proc.signal(signal.SIGCONT)
@@ -138,6 +143,8 @@ class Site(Stack):
                 proc.forget_dead()
                 proc.start()
         self.sandbox.faults()
+        for proxy in self.proxies:
+            assert proxy.admin("/health").status == 200
 
     def differences(self):
         """By what the sandbox's listing and the disk's bytes say; both are read whole only if they do not agree."""
@@ -246,7 +253,7 @@ class Client(SiteClient):
         return False
 
     def headers(self, key):
-        return {"Authorization": f"Bearer {TOKEN}"} if key.startswith("own/") else {}
+        return {"Authorization": f"Bearer {TOKEN}"} if key.startswith(("own/", "dav/")) else {}
 
     def store(self, key, body):
         """PUT: below dav/ the origin writes, below own/ the proxy."""

@@ -54,10 +54,14 @@ class Trips:
         self.set(slot, ACT, act)
 
     def disarm(self, name=None):
-        """One point, or all; who is held goes on."""
+        """One point, or all; who is held goes on. True if one of them has killed the process since it was armed: it may not be dead yet."""
+        killed = False
         for at in range(0, SLOTS * SLOT.size, SLOT.size):
             if self.map[at] and (name is None or self.slot(name) == at):
+                act = self.get(at, ACT)
                 self.set(at, ACT, 0)
+                killed = killed or (act == KILL and self.get(at, FIRED) > 0)
+        return killed
 
     def fired(self, name):
         slot = self.slot(name)
