@@ -18,6 +18,32 @@ enum {
 	SURE_MS = 2000		/* an object this much younger than the file's ctime was made from that file, whatever the clocks say */
 };
 
+/* What a step's function says. */
+enum go {
+	GO_ON,			/* run the step that is set now */
+	GO_WAIT			/* something is out; its answer goes on. Or all is over */
+};
+
+/* The steps, in their order. */
+enum step {
+	STEP_NAME,		/* can R2 hold the name at all */
+	STEP_MARK,		/* without a lease: is there a mark */
+	STEP_PEEK_HEAD,		/* ... what has R2, if the listing did not say enough */
+	STEP_PEEK_LOOK,		/* ... and is the file the same: then all is done */
+	STEP_LEASE,		/* the exclusive right to touch the key */
+	STEP_UPLOADS,		/* a takeover: abort what the last holder left unfinished */
+	STEP_HEAD,		/* what has R2 */
+	STEP_LOOK,		/* then the file: stat, digest */
+	STEP_PACE,		/* they differ: does R2 take a write of the key now */
+	STEP_PUT,		/* ... and only if R2 has what the HEAD said */
+	STEP_AGAIN,		/* stat again: written meanwhile? */
+	STEP_GONE,		/* no file: with a tombstone the object goes */
+	STEP_DELETE,
+	STEP_GONE_AGAIN,	/* a file that came meanwhile */
+	STEP_FINISH,		/* clear the mark at the gen seen, drop the lease */
+	STEP_COUNT
+};
+
 static enum go name_check(struct reconcile *r);
 static enum go mark_get(struct reconcile *r);
 static enum go peek_head(struct reconcile *r);
@@ -43,9 +69,6 @@ static const struct {
 	[STEP_PEEK_HEAD] = { "peek-head", peek_head },
 	[STEP_PEEK_LOOK] = { "peek-look", peek_look },
 	[STEP_LEASE] = { "lease", lease_take },
-	[STEP_SETTLE] = { "settle", reconcile_settle },
-	[STEP_RECORD] = { "record", reconcile_record },
-	[STEP_FORGET] = { "forget", reconcile_forget },
 	[STEP_UPLOADS] = { "uploads", uploads_abort },
 	[STEP_HEAD] = { "head", head },
 	[STEP_LOOK] = { "look", look },
@@ -55,13 +78,6 @@ static const struct {
 	[STEP_GONE] = { "gone", gone },
 	[STEP_DELETE] = { "delete", object_delete },
 	[STEP_GONE_AGAIN] = { "gone-again", gone_again },
-	[STEP_BACK_LOOK] = { "back-look", reconcile_back_look },
-	[STEP_BACK_HEAD] = { "back-head", reconcile_back_head },
-	[STEP_BACK_COMPARE] = { "back-compare", reconcile_back_compare },
-	[STEP_BACK_FETCH] = { "back-fetch", reconcile_back_fetch },
-	[STEP_BACK_SWAP] = { "back-swap", reconcile_back_swap },
-	[STEP_BACK_OUT] = { "back-out", reconcile_back_out },
-	[STEP_BACK_AGAIN] = { "back-again", reconcile_back_again },
 	[STEP_FINISH] = { "finish", finish },
 };
 
@@ -70,21 +86,21 @@ static const char orphan_text[] = "an object without a file, and nothing says th
 const char *
 reconcile_result_name(enum reconcile_result r)
 {
-	static const char *const name[] = { "equal", "copied", "deleted", "restored", "removed", "orphan", "unholdable", "deferred", "failed" };
+	static const char *const name[] = { "equal", "copied", "deleted", "orphan", "unholdable", "deferred", "failed" };
 
 	return name[r];
 }
 
-enum go
-reconcile_to(struct reconcile *r, enum step s)
+static enum go
+to(struct reconcile *r, enum step s)
 {
 	log_debug("reconcile", "%s: %s -> %s", log_key(r->key, r->klen), steps[r->step].name, steps[s].name);
 	r->step = s;
 	return GO_ON;
 }
 
-void
-reconcile_drive(struct reconcile *r)
+static void
+drive(struct reconcile *r)
 {
 	do
 		TRIP_STEP("reconcile", steps[r->step].name);
@@ -98,8 +114,6 @@ reconcile_free(struct reconcile *r)
 {
 	if (r->fd >= 0)
 		close(r->fd);
-	reconcile_fetch_free(r);
-	local_swap_free(&r->swap);
 	loop_call_cancel(&r->begin);
 	loop_timer_fini(&r->wait);
 	store_meta_fini(&r->meta);
@@ -118,8 +132,8 @@ let_go(struct reconcile *r)
 		hold_drop(&r->hold);
 }
 
-enum go
-reconcile_end(struct reconcile *r, enum reconcile_result result, enum err e, const char *why)
+static enum go
+end(struct reconcile *r, enum reconcile_result result, enum err e, const char *why)
 {
 	reconcile_done *done = r->done;
 	void *arg = r->arg;
@@ -136,41 +150,35 @@ reconcile_end(struct reconcile *r, enum reconcile_result result, enum err e, con
 	return GO_WAIT;
 }
 
-enum go
-reconcile_fail(struct reconcile *r, enum err e, const char *what)
+static enum go
+fail(struct reconcile *r, enum err e, const char *what)
 {
 	char why[256];
 
 	snprintf(why, sizeof why, "%s: %s", what, err_text(e));
-	return reconcile_end(r, RECONCILE_FAILED, e, why);
+	return end(r, RECONCILE_FAILED, e, why);
 }
 
-enum go
-reconcile_fail_r2(struct reconcile *r, enum err e, const char *what)
+static enum go
+fail_r2(struct reconcile *r, enum err e, const char *what)
 {
 	r->report.r2 = true;
-	return reconcile_fail(r, e, what);
+	return fail(r, e, what);
 }
 
-enum go
-reconcile_defer(struct reconcile *r, enum err e, const char *why)
+static enum go
+defer(struct reconcile *r, enum err e, const char *why)
 {
-	return reconcile_end(r, RECONCILE_DEFERRED, e, why);
-}
-
-enum go
-reconcile_anew(struct reconcile *r, enum step s, enum err e, const char *why)
-{
-	if (++r->rounds >= ROUNDS_MAX)
-		return reconcile_defer(r, e, why);
-	return reconcile_to(r, s);
+	return end(r, RECONCILE_DEFERRED, e, why);
 }
 
 /* The sides have moved: look at both again. */
 static enum go
 anew(struct reconcile *r, enum err e, const char *why)
 {
-	return reconcile_anew(r, STEP_HEAD, e, why);
+	if (++r->rounds >= ROUNDS_MAX)
+		return defer(r, e, why);
+	return to(r, STEP_HEAD);
 }
 
 /* 1. The name. */
@@ -181,12 +189,12 @@ name_check(struct reconcile *r)
 	enum keypath_fault f = keypath_check(r->key, r->klen);
 
 	if (f != KEYPATH_OK && !keypath_servable(f))
-		return reconcile_end(r, RECONCILE_FAILED, ERR_INVAL, keypath_fault_text(f));
+		return end(r, RECONCILE_FAILED, ERR_INVAL, keypath_fault_text(f));
 	if (f != KEYPATH_OK)
 		r->report.result = RECONCILE_UNHOLDABLE;
 	else if (r->hinted && r->hint.listed && r->hint.absent)
-		return reconcile_to(r, STEP_LEASE);	/* it will want copying: the lease tells of the mark, too */
-	return reconcile_to(r, STEP_MARK);
+		return to(r, STEP_LEASE);	/* it will want copying: the lease tells of the mark, too */
+	return to(r, STEP_MARK);
 }
 
 static bool
@@ -205,17 +213,17 @@ on_mark(void *arg, enum err e, const struct mark *m)
 
 	r->call = NULL;
 	if (e != ERR_OK) {
-		go = reconcile_fail(r, e, "Redis");
+		go = fail(r, e, "Redis");
 	} else if (m->gen > 0) {
-		go = reconcile_to(r, STEP_LEASE);
+		go = to(r, STEP_LEASE);
 	} else if (unholdable(r)) {
 		r->report.clean = true;
-		go = reconcile_end(r, RECONCILE_UNHOLDABLE, ERR_OK, keypath_fault_text(keypath_check(r->key, r->klen)));
+		go = end(r, RECONCILE_UNHOLDABLE, ERR_OK, keypath_fault_text(keypath_check(r->key, r->klen)));
 	} else {
-		go = reconcile_to(r, STEP_PEEK_HEAD);
+		go = to(r, STEP_PEEK_HEAD);
 	}
 	if (go == GO_ON)
-		reconcile_drive(r);
+		drive(r);
 }
 
 static enum go
@@ -239,8 +247,8 @@ copy_text(const char *s)
 	return s != NULL ? mem_strdup(s) : NULL;
 }
 
-void
-reconcile_take_meta(struct reconcile *r, const struct store_meta *m)
+static void
+take_meta(struct reconcile *r, const struct store_meta *m)
 {
 	store_meta_fini(&r->meta);
 	r->remote = m != NULL;
@@ -252,11 +260,6 @@ reconcile_take_meta(struct reconcile *r, const struct store_meta *m)
 	memcpy(r->meta.md5, m->md5, sizeof r->meta.md5);
 	r->meta.has_mtime = m->has_mtime;
 	r->meta.mtime_ns = m->mtime_ns;
-	r->meta.last_modified_s = m->last_modified_s;
-	r->meta.has_mode = m->has_mode;
-	r->meta.mode = m->mode;
-	r->meta.uid = m->uid;
-	r->meta.gid = m->gid;
 	r->meta.content_type = copy_text(m->content_type);
 	r->meta.cache_control = copy_text(m->cache_control);
 }
@@ -268,12 +271,12 @@ on_head(void *arg, enum err e, const struct store_meta *m)
 
 	r->op = NULL;
 	if (e != ERR_OK && e != ERR_NOTFOUND) {
-		reconcile_fail_r2(r, e, "R2, HEAD");
+		fail_r2(r, e, "R2, HEAD");
 		return;
 	}
-	reconcile_take_meta(r, e == ERR_OK ? m : NULL);
-	reconcile_to(r, r->step == STEP_PEEK_HEAD ? STEP_PEEK_LOOK : STEP_LOOK);
-	reconcile_drive(r);
+	take_meta(r, e == ERR_OK ? m : NULL);
+	to(r, r->step == STEP_PEEK_HEAD ? STEP_PEEK_LOOK : STEP_LOOK);
+	drive(r);
 }
 
 static enum go
@@ -283,7 +286,7 @@ peek_head(struct reconcile *r)
 
 	/* The listing said enough: the file is looked at first, and perhaps R2 need not be asked at all. */
 	if (!r->asked && hint_single_part(r, md5))
-		return reconcile_to(r, STEP_PEEK_LOOK);
+		return to(r, STEP_PEEK_LOOK);
 	r->asked = true;
 	r->op = store_head(r->env.r2, r->key, r->klen, cluster_limit_ms(r->env.cluster), on_head, r);
 	return GO_WAIT;
@@ -292,14 +295,14 @@ peek_head(struct reconcile *r)
 static void
 young_over(void *arg)
 {
-	reconcile_drive(arg);
+	drive(arg);
 }
 
 static enum go
 equal_and_clean(struct reconcile *r)
 {
 	r->report.clean = true;
-	return reconcile_end(r, RECONCILE_EQUAL, ERR_OK, "");
+	return end(r, RECONCILE_EQUAL, ERR_OK, "");
 }
 
 /* The listing's word alone: good enough if the bytes are equal and the object is surely younger than the file. */
@@ -309,20 +312,20 @@ compare_hint(struct reconcile *r, const uint8_t md5[16])
 	const struct reconcile_look *l = &r->look;
 
 	if (l->exists && (l->st.size != r->hint.size || memcmp(md5, l->md5, sizeof l->md5) != 0))
-		return reconcile_to(r, STEP_LEASE);
+		return to(r, STEP_LEASE);
 	if (l->exists && r->hint.last_modified_ms > l->st.ctime_ns / 1000000 + SURE_MS)
 		return equal_and_clean(r);
 	r->asked = true;	/* a HEAD says whether the headers are equal, and whether it is still there */
-	return reconcile_to(r, STEP_PEEK_HEAD);
+	return to(r, STEP_PEEK_HEAD);
 }
 
 static enum go
 compare_head(struct reconcile *r)
 {
 	if (!r->look.exists)
-		return r->remote ? reconcile_end(r, RECONCILE_ORPHAN, ERR_OK, orphan_text) : equal_and_clean(r);
+		return r->remote ? end(r, RECONCILE_ORPHAN, ERR_OK, orphan_text) : equal_and_clean(r);
 	reconcile_look_meta(r);
-	return reconcile_look_equal(r) ? equal_and_clean(r) : reconcile_to(r, STEP_LEASE);
+	return reconcile_look_equal(r) ? equal_and_clean(r) : to(r, STEP_LEASE);
 }
 
 static void
@@ -333,18 +336,16 @@ on_peeked(void *arg)
 	uint8_t md5[16];
 	enum go go;
 
-	if (l->unsettled)
-		go = reconcile_to(r, STEP_LEASE);	/* that comes first, and wants the lease */
-	else if (l->e == ERR_CHANGED || (l->e == ERR_OK && (l->locked || l->young)))
-		go = reconcile_to(r, STEP_LEASE);	/* being written: the lease's own look waits for it */
+	if (l->e == ERR_CHANGED || (l->e == ERR_OK && (l->locked || l->young)))
+		go = to(r, STEP_LEASE);	/* being written: the lease's own look waits for it */
 	else if (l->e != ERR_OK)
-		go = reconcile_fail(r, l->e, "the file");
+		go = fail(r, l->e, "the file");
 	else if (!r->asked && hint_single_part(r, md5))
 		go = compare_hint(r, md5);
 	else
 		go = compare_head(r);
 	if (go == GO_ON)
-		reconcile_drive(r);
+		drive(r);
 }
 
 static enum go
@@ -363,15 +364,15 @@ on_lost(void *arg, enum err e)
 {
 	struct reconcile *r = arg;
 
-	store_cancel(r->env.r2, &r->op);
 	if (r->job.busy) {
 		r->over = true;
 		__atomic_store_n(&r->stop, true, __ATOMIC_RELAXED);
 		return;
 	}
 	cluster_cancel(&r->call);
+	store_cancel(r->env.r2, &r->op);
 	loop_timer_cancel(&r->wait);
-	reconcile_fail(r, e, "the lease");
+	fail(r, e, "the lease");
 }
 
 static void
@@ -380,25 +381,29 @@ on_lease(void *arg, enum err e, const struct lease *l)
 	struct reconcile *r = arg;
 
 	if (e == ERR_BUSY || e == ERR_QUARANTINE) {
-		reconcile_defer(r, e, err_text(e));
+		defer(r, e, err_text(e));
 		return;
 	}
 	if (e != ERR_OK) {
-		reconcile_fail(r, e, "Redis");
+		fail(r, e, "Redis");
 		return;
 	}
 	r->lease = *l;
+	if (l->seen.gen > 0 && l->seen.side == MARK_R2) {
+		end(r, RECONCILE_FAILED, ERR_UNSUPPORTED, "the write confirmed last is R2's: carrying it to the disk is not built");
+		return;
+	}
 	/* It would have to be copied again; but one that is always being written must not wait for ever. */
 	if (l->open && !unholdable(r) && (l->seen.gen == 0 || clock_real_ms() < l->seen.since_ms + OPEN_MS)) {
-		reconcile_defer(r, ERR_BUSY, "a write on it is open");
+		defer(r, ERR_BUSY, "a write on it is open");
 		return;
 	}
 	r->rounds = 0;
 	if (unholdable(r))
-		reconcile_to(r, STEP_FINISH);	/* the disk serves it: nothing can be owed to R2 */
+		to(r, STEP_FINISH);	/* the disk serves it: nothing can be owed to R2 */
 	else
-		reconcile_to(r, STEP_SETTLE);
-	reconcile_drive(r);
+		to(r, l->takeover ? STEP_UPLOADS : STEP_HEAD);
+	drive(r);
 }
 
 static enum go
@@ -418,11 +423,11 @@ on_uploads(void *arg, enum err e, const char *etag)
 	(void)etag;
 	r->op = NULL;
 	if (e != ERR_OK && e != ERR_UNSUPPORTED && e != ERR_NOTFOUND) {
-		reconcile_fail_r2(r, e, "R2, unfinished uploads");
+		fail_r2(r, e, "R2, unfinished uploads");
 		return;
 	}
-	reconcile_to(r, STEP_HEAD);
-	reconcile_drive(r);
+	to(r, STEP_HEAD);
+	drive(r);
 }
 
 static enum go
@@ -441,12 +446,12 @@ head(struct reconcile *r)
 	return GO_WAIT;
 }
 
-bool
-reconcile_job_ended(struct reconcile *r)
+static bool
+job_ended(struct reconcile *r)
 {
 	if (!r->over)
 		return false;
-	reconcile_fail(r, ERR_LEASE_LOST, "the lease");
+	fail(r, ERR_LEASE_LOST, "the lease");
 	return true;
 }
 
@@ -457,24 +462,24 @@ on_looked(void *arg)
 	struct reconcile_look *l = &r->look;
 	enum go go = GO_WAIT;
 
-	if (reconcile_job_ended(r))
+	if (job_ended(r))
 		return;
 	if (l->e == ERR_CHANGED) {
 		go = anew(r, ERR_CHANGED, "the file is being written");
 	} else if (l->e != ERR_OK) {
-		go = reconcile_fail(r, l->e, "the file");
+		go = fail(r, l->e, "the file");
 	} else if (!l->exists) {
-		go = reconcile_to(r, STEP_GONE);
+		go = to(r, STEP_GONE);
 	} else if (l->locked) {
-		go = reconcile_defer(r, ERR_BUSY, "the file is being written: somebody holds an exclusive flock on it");
+		go = defer(r, ERR_BUSY, "the file is being written: somebody holds an exclusive flock on it");
 	} else if (l->young) {
 		loop_timer_set(&r->wait, YOUNG_MS);
 	} else {
 		reconcile_look_meta(r);
-		go = reconcile_to(r, reconcile_look_equal(r) ? STEP_FINISH : STEP_PACE);
+		go = to(r, reconcile_look_equal(r) ? STEP_FINISH : STEP_PACE);
 	}
 	if (go == GO_ON)
-		reconcile_drive(r);
+		drive(r);
 }
 
 static enum go
@@ -494,17 +499,17 @@ on_pace(void *arg, enum err e, uint64_t wait_ms)
 
 	r->call = NULL;
 	if (e != ERR_OK) {
-		reconcile_fail(r, e, "Redis");
+		fail(r, e, "Redis");
 		return;
 	}
 	if (wait_ms > 0) {
 		r->report.wait_ms = wait_ms;
-		reconcile_defer(r, ERR_BUSY, "it was written a moment ago, and R2 takes one write a second");
+		defer(r, ERR_BUSY, "it was written a moment ago, and R2 takes one write a second");
 		return;
 	}
 	r->report.wait_ms = r->conf->r2_write_interval;
-	reconcile_to(r, r->look.exists ? STEP_PUT : STEP_DELETE);
-	reconcile_drive(r);
+	to(r, r->look.exists ? STEP_PUT : STEP_DELETE);
+	drive(r);
 }
 
 static enum go
@@ -514,7 +519,7 @@ pace(struct reconcile *r)
 	bool first = r->lease.seen.gen == 0 && !r->remote && r->look.exists;
 
 	if (r->conf->r2_write_interval == 0 || first)
-		return reconcile_to(r, r->look.exists ? STEP_PUT : STEP_DELETE);
+		return to(r, r->look.exists ? STEP_PUT : STEP_DELETE);
 	r->call = marks_pace(r->env.cluster, r->key, r->klen, r->conf->r2_write_interval, on_pace, r);
 	return GO_WAIT;
 }
@@ -530,7 +535,7 @@ changed(struct reconcile *r, enum err e, const char *what)
 	r->in_flight = e == ERR_TIMEOUT || e == ERR_CLOSED;
 	if (e == ERR_OK)
 		return true;
-	reconcile_fail_r2(r, e, what);
+	fail_r2(r, e, what);
 	return false;
 }
 
@@ -544,15 +549,15 @@ on_put(void *arg, enum err e, const char *etag)
 		r->op = NULL;
 		r->in_flight = false;
 		if (anew(r, e, e == ERR_PRECOND ? "R2 has something else than it said" : "the file is being written") == GO_ON)
-			reconcile_drive(r);
+			drive(r);
 		return;
 	}
 	if (!changed(r, e, "R2, PUT"))
 		return;
 	r->report.bytes += r->look.st.size;
 	r->report.result = RECONCILE_COPIED;
-	reconcile_to(r, STEP_AGAIN);
-	reconcile_drive(r);
+	to(r, STEP_AGAIN);
+	drive(r);
 }
 
 static enum go
@@ -578,16 +583,16 @@ on_again(void *arg)
 	struct reconcile *r = arg;
 	enum go go;
 
-	if (reconcile_job_ended(r))
+	if (job_ended(r))
 		return;
 	if (r->again_e != ERR_OK)
-		go = reconcile_fail(r, r->again_e, "the file");
+		go = fail(r, r->again_e, "the file");
 	else if (!local_same(&r->again, &r->look.st))
 		go = anew(r, ERR_CHANGED, "the file was written meanwhile");
 	else
-		go = reconcile_to(r, STEP_FINISH);
+		go = to(r, STEP_FINISH);
 	if (go == GO_ON)
-		reconcile_drive(r);
+		drive(r);
 }
 
 static enum go
@@ -602,11 +607,10 @@ look_again(struct reconcile *r)
 static enum go
 gone(struct reconcile *r)
 {
-	if (!r->remote)
-		return reconcile_to(r, STEP_FINISH);
+	/* A tombstone is carried out though R2 has said that there is nothing: a HEAD's 404 has no body, and could be the bucket's. */
 	if ((r->lease.seen.gen > 0 && r->lease.seen.op == MARK_DELETE) || TRIP_MUTANT("delete-on-error"))
-		return reconcile_to(r, STEP_PACE);
-	return reconcile_end(r, RECONCILE_ORPHAN, ERR_OK, orphan_text);
+		return to(r, STEP_PACE);
+	return r->remote ? end(r, RECONCILE_ORPHAN, ERR_OK, orphan_text) : to(r, STEP_FINISH);
 }
 
 static void
@@ -617,9 +621,10 @@ on_deleted(void *arg, enum err e, const char *etag)
 	(void)etag;
 	if (!changed(r, e == ERR_NOTFOUND ? ERR_OK : e, "R2, DELETE"))
 		return;
-	r->report.result = RECONCILE_DELETED;
-	reconcile_to(r, STEP_GONE_AGAIN);
-	reconcile_drive(r);
+	if (r->remote)
+		r->report.result = RECONCILE_DELETED;
+	to(r, STEP_GONE_AGAIN);
+	drive(r);
 }
 
 static enum go
@@ -636,16 +641,16 @@ on_gone_again(void *arg)
 	struct reconcile *r = arg;
 	enum go go;
 
-	if (reconcile_job_ended(r))
+	if (job_ended(r))
 		return;
 	if (r->again_e != ERR_OK)
-		go = reconcile_fail(r, r->again_e, "the file");
+		go = fail(r, r->again_e, "the file");
 	else if (!r->gone)
 		go = anew(r, ERR_CHANGED, "a file came back meanwhile");
 	else
-		go = reconcile_to(r, STEP_FINISH);
+		go = to(r, STEP_FINISH);
 	if (go == GO_ON)
-		reconcile_drive(r);
+		drive(r);
 }
 
 static enum go
@@ -665,13 +670,13 @@ on_finished(void *arg, enum err e, bool cleared)
 
 	r->call = NULL;
 	if (e != ERR_OK) {
-		reconcile_fail(r, e, "Redis");
+		fail(r, e, "Redis");
 		return;
 	}
 	hold_spent(&r->hold);
 	r->report.clean = cleared;
 	r->report.gen = cleared ? r->lease.seen.gen : 0;
-	reconcile_end(r, result, ERR_OK, unholdable(r) ? keypath_fault_text(keypath_check(r->key, r->klen)) : "");
+	end(r, result, ERR_OK, unholdable(r) ? keypath_fault_text(keypath_check(r->key, r->klen)) : "");
 }
 
 static enum go
@@ -687,7 +692,7 @@ finish(struct reconcile *r)
 static void
 on_begin(void *arg)
 {
-	reconcile_drive(arg);
+	drive(arg);
 }
 
 struct reconcile *

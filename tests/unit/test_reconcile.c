@@ -349,18 +349,68 @@ test_delete(void **state)
 	assert_int_equal(go("a.txt"), RECONCILE_DELETED);
 	assert_true(t.rep.clean);
 	assert_null(fakestore_get(&t.fake, "a.txt"));
-	/* Nothing there either: only the mark goes. */
+	/* Nothing there either: only the mark goes. A DELETE is sent none the less (R23). */
 	mark("a.txt", MARK_DELETE);
 	assert_int_equal(go("a.txt"), RECONCILE_EQUAL);
 	assert_true(t.rep.clean);
-	assert_int_equal(t.fake.dels, 1);
+	assert_int_equal(t.fake.dels, 2);
 	/* A tombstone only permits: a file that is there is put. */
 	write_file("b.txt", "b");
 	fakestore_set(&t.fake, "b.txt", "old");
 	mark("b.txt", MARK_DELETE);
 	assert_int_equal(go("b.txt"), RECONCILE_COPIED);
 	assert_true(object_is("b.txt", "b"));
-	assert_int_equal(t.fake.dels, 1);
+	assert_int_equal(t.fake.dels, 2);
+}
+
+/* The bucket is away: a HEAD cannot tell that from a missing object. */
+static enum err
+bucket_away(void *arg, const char *what)
+{
+	(void)arg;
+	return strcmp(what, "head") == 0 ? ERR_NOTFOUND : ERR_NOBUCKET;
+}
+
+static void
+test_R23_a_404_ends_no_tombstone(void **state)
+{
+	(void)state;
+	fakestore_set(&t.fake, "a.txt", "x");
+	mark("a.txt", MARK_DELETE);
+	t.fake.before = bucket_away;
+	assert_int_equal(go("a.txt"), RECONCILE_FAILED);
+	assert_int_equal(t.rep.e, ERR_NOBUCKET);
+	assert_true(marked("a.txt"));
+	t.fake.before = NULL;
+	UNTIL(!leased());
+	assert_int_equal(go("a.txt"), RECONCILE_DELETED);
+	assert_null(fakestore_get(&t.fake, "a.txt"));
+}
+
+static enum err
+bytes_differ(void *arg, const char *what)
+{
+	(void)arg;
+	return strcmp(what, "put") == 0 && t.hooked++ == 0 ? ERR_BADDIGEST : ERR_OK;
+}
+
+static void
+test_R26_other_bytes_are_not_believed(void **state)
+{
+	(void)state;
+	write_file("a.txt", "first");
+	mark("a.txt", MARK_PUT);
+	t.fake.after = bytes_differ;
+	assert_int_equal(go("a.txt"), RECONCILE_FAILED);
+	assert_int_equal(t.rep.e, ERR_BADDIGEST);
+	assert_non_null(strstr(t.rep.why, "PUT"));
+	assert_true(marked("a.txt"));
+	UNTIL(!leased());
+	/* Whatever it has now is compared, and replaced if it is not ours. */
+	fakestore_set(&t.fake, "a.txt", "other");
+	assert_int_equal(go("a.txt"), RECONCILE_COPIED);
+	assert_true(object_is("a.txt", "first"));
+	assert_false(marked("a.txt"));
 }
 
 static void
@@ -838,6 +888,19 @@ test_R43_R44_names_that_r2_cannot_hold(void **state)
 }
 
 static void
+test_r2_side(void **state)
+{
+	(void)state;
+	write_file("a.txt", "disk");
+	redis_do(&t.redis, "HSET r2shim:{test}:marks a.txt %s", "1700000000000000 r p 1700000000000 1 -");
+	assert_int_equal(go("a.txt"), RECONCILE_FAILED);
+	assert_int_equal(t.rep.e, ERR_UNSUPPORTED);
+	assert_int_equal(t.fake.heads + t.fake.puts, 0);
+	assert_true(marked("a.txt"));
+	UNTIL(!leased());
+}
+
+static void
 test_cancel(void **state)
 {
 	(void)state;
@@ -890,7 +953,8 @@ main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_put), TEST(test_hint), TEST(test_delete), TEST(test_orphan), TEST(test_no_sentinel),
+		TEST(test_put), TEST(test_hint), TEST(test_delete),
+		TEST(test_R23_a_404_ends_no_tombstone), TEST(test_R26_other_bytes_are_not_believed), TEST(test_orphan), TEST(test_no_sentinel),
 		TEST(test_not_files), TEST(test_R5_changed_while_reading), TEST(test_renamed_over),
 		TEST(test_deleted_meanwhile), TEST(test_created_while_deleting), TEST(test_never_still),
 		TEST(test_mark_moved_on), TEST(test_open_write), TEST(test_R1_another_put_came_first),
@@ -898,7 +962,7 @@ main(void)
 		TEST(test_locked_file), TEST(test_R23_no_error_is_absence),
 		TEST(test_R25_put_applied_answer_lost), TEST(test_long_put_renews),
 		TEST(test_stops_without_redis), TEST(test_R15_flushed_while_running),
-		TEST(test_R43_R44_names_that_r2_cannot_hold), TEST(test_cancel),
+		TEST(test_R43_R44_names_that_r2_cannot_hold), TEST(test_r2_side), TEST(test_cancel),
 		TEST(test_fresh_ctime),
 	};
 
