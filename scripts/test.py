@@ -171,7 +171,7 @@ SANITIZERS = {"ASAN_OPTIONS": "detect_leaks=1:halt_on_error=1", "UBSAN_OPTIONS":
 # Of the system tests these are left out under the sanitizers: they test no code of ours, or compare the sandbox with miniflare.
 NOT_SANITIZED = {"test_history", "test_record", "test_site"}
 # Seconds that a file takes, to begin with the long ones; a file that is not here is thought to be short.
-LONG = {"test_steps": 120, "test_mutants": 100, "test_storage": 90, "test_phases": 75, "test_degraded": 65, "test_writes": 60,
+LONG = {"test_acceptance_disk": 130, "test_steps": 120, "test_mutants": 100, "test_storage": 90, "test_phases": 75, "test_degraded": 65, "test_writes": 60,
         "test_backfill": 60, "test_kill": 60, "test_kills": 60, "test_partitions": 45, "test_start": 40,
         "test_sandbox_clients": 30, "test_http": 25, "test_sandbox_wire": 20, "test_census": 20,
         "test_acceptance_redis": 90, "test_acceptance_r2": 90, "test_acceptance_writes": 90, "test_acceptance_workers": 90}

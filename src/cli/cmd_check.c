@@ -7,12 +7,13 @@
 #include "coord/cluster.h"
 #include "coord/phase.h"
 #include "store/local_swap.h"
+#include "proxy/watch.h"
 
 const char *const cmd_check_help[] = {
 	"  -c FILE          the configuration (default " CMD_DEFAULT_CONF ")",
 	"  --online         connect as well: R2 (keys, bucket, clock), Redis (policy,",
-	"                   persistence), the media root's sentinel, and whether its file",
-	"                   system allows r2-primary",
+	"                   persistence), the media root's sentinel, the limits of",
+	"                   inotify, and whether its file system allows r2-primary",
 	"  --show           print every option's value; secrets as ***",
 	"  --list-options   print every option with its type, range and default, and do",
 	"                   nothing else",
@@ -21,6 +22,9 @@ const char *const cmd_check_help[] = {
 	"Lists every mistake with its file and line; starts nothing.",
 	NULL,
 };
+
+/* So long are directories counted. */
+#define COUNT_MS 10000
 
 struct probing {
 	bool done;
@@ -105,6 +109,24 @@ check_swap(struct session *s)
 	return true;
 }
 
+/* The proxy watches each directory below the media root: are the kernel's limits wide enough? */
+static bool
+check_watcher(struct session *s)
+{
+	struct watch_limits lim;
+	char text[256];
+	uint64_t dirs;
+	bool all = watch_count_dirs(s->env.local, COUNT_MS, &dirs), ok;
+
+	watch_limits(&lim);
+	watch_limits_text(&lim, dirs, !all, text, sizeof(text));
+	ok = *text == '\0';
+	if (ok)
+		snprintf(text, sizeof(text), "%s%llu directories, %s = %llu", all ? "" : "more than ", (unsigned long long)dirs,
+		    lim.watches_name, (unsigned long long)lim.watches);
+	return tell("watcher", ok, text);
+}
+
 static enum cmd_exit
 check_online(const char *conf_path)
 {
@@ -115,8 +137,11 @@ check_online(const char *conf_path)
 	if (x != CMD_OK)
 		return x;
 	root = check_root(&s);
-	if (root)
-		root = check_swap(&s);
+	if (root) {
+		bool watcher = s.conf->source != CONF_SOURCE_DISK || check_watcher(&s);
+
+		root = check_swap(&s) && watcher;
+	}
 	r2 = check_r2(&s);
 	redis = check_redis(&s, conf_path);
 	session_close(&s);

@@ -65,6 +65,7 @@ void watch_free(struct watch **w);
 /* The kernel's limits (fs.inotify.*); 0: cannot be read. */
 struct watch_limits {
 	uint64_t watches, events, instances;
+	const char *watches_name;	/* of the sysctl that bounds the watches */
 };
 void watch_limits(struct watch_limits *lim);
 /* Counts the tree's directories for at most max_ms; false: there are more. Blocks. */

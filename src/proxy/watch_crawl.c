@@ -88,7 +88,7 @@ refused(struct watch *w, const char *path, int errnum)
 		return;
 	w->refused = errnum;
 	if (errnum == ENOSPC)
-		snprintf(w->trouble, sizeof(w->trouble), "fs.inotify.max_user_watches is reached after %zu directories", map_count(w->by_wd));
+		snprintf(w->trouble, sizeof(w->trouble), "the kernel's limit is reached after %zu directories", map_count(w->by_wd));
 	else
 		snprintf(w->trouble, sizeof(w->trouble), "cannot watch %s: %s", log_key(path, strlen(path)), strerror(errnum));
 	log_warn("watch", "%s", w->trouble);

@@ -15,14 +15,14 @@
 #define GROWTH 2
 
 static uint64_t
-limit(const char *name)
+limit(const char *folder, const char *name)
 {
 	char path[128], text[32] = "";
 	uint64_t n = 0;
 	ssize_t len;
 	int fd;
 
-	snprintf(path, sizeof(path), "/proc/sys/fs/inotify/%s", name);
+	snprintf(path, sizeof(path), "/proc/sys/%s/%s", folder, name);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return 0;
@@ -36,9 +36,17 @@ limit(const char *name)
 void
 watch_limits(struct watch_limits *lim)
 {
-	lim->watches = limit("max_user_watches");
-	lim->events = limit("max_queued_events");
-	lim->instances = limit("max_user_instances");
+	uint64_t user = limit("user", "max_inotify_watches");
+
+	lim->watches = limit("fs/inotify", "max_user_watches");
+	lim->watches_name = "fs.inotify.max_user_watches";
+	/* A container's user namespace may have a tighter one of its own. */
+	if (user != 0 && user < lim->watches) {
+		lim->watches = user;
+		lim->watches_name = "user.max_inotify_watches";
+	}
+	lim->events = limit("fs/inotify", "max_queued_events");
+	lim->instances = limit("fs/inotify", "max_user_instances");
 }
 
 /* The limit is the user's: other programs of the same user take from it too. */
@@ -48,8 +56,8 @@ watch_limits_text(const struct watch_limits *lim, uint64_t dirs, bool more, char
 	*out = '\0';
 	if (lim->watches == 0 || dirs + dirs / 10 <= lim->watches)
 		return;
-	snprintf(out, cap, "%s%llu directories, but fs.inotify.max_user_watches = %llu: sysctl -w fs.inotify.max_user_watches=%llu",
-	    more ? "more than " : "", (unsigned long long)dirs, (unsigned long long)lim->watches, (unsigned long long)(dirs * GROWTH));
+	snprintf(out, cap, "%s%llu directories, but %s = %llu: sysctl -w %s=%llu", more ? "more than " : "", (unsigned long long)dirs,
+	    lim->watches_name, (unsigned long long)lim->watches, lim->watches_name, (unsigned long long)(dirs * GROWTH));
 }
 
 struct level {

@@ -336,6 +336,7 @@ test_limits(void **state)
 	watch_limits(&lim);
 	assert_true(lim.watches > 0 && lim.events > 0 && lim.instances > 0);
 	lim.watches = 1000;
+	lim.watches_name = "fs.inotify.max_user_watches";
 	watch_limits_text(&lim, 900, false, text, sizeof(text));
 	assert_string_equal(text, "");
 	watch_limits_text(&lim, 1000, true, text, sizeof(text));
