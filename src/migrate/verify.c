@@ -24,6 +24,8 @@
 #define MARK_PATIENCE_MS 60000
 /* ... but what the disk is owed has a class of its own. */
 #define OWED_PATIENCE_MS 10000
+/* A key that is written so often while we look is at work, not different: its mark sees to it. */
+#define MOVES 3
 
 /* One key in hand: the file's side, R2's side, the mark, a class. */
 struct check {
@@ -33,8 +35,8 @@ struct check {
 	char *key;
 	size_t klen;
 	bool from_listing;	/* R2 showed it: is there a file? */
-	unsigned looks;
-	uint64_t began;
+	unsigned looks, moves;
+	uint64_t began, gen;	/* gen: of the mark at the last look */
 	/* The file. */
 	struct pool_job job;
 	enum err file_err;
@@ -154,7 +156,13 @@ mark_cb(void *arg, enum err e, const struct mark *m)
 		check_release(c);
 		return;
 	}
+	if (e == ERR_OK && m->gen != 0 && c->gen != 0 && m->gen != c->gen && ++c->moves == MOVES) {
+		c->class = VERIFY_EQUAL;
+		check_end(c);
+		return;
+	}
 	if (e == ERR_OK && m->gen != 0 && clock_mono_ms() - c->began < (owed ? OWED_PATIENCE_MS : MARK_PATIENCE_MS)) {
+		c->gen = m->gen;
 		c->looks = 0;
 		loop_timer_set(&c->timer, LOOK_PAUSE_MS);
 		return;

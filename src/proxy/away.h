@@ -1,6 +1,6 @@
 /*
- * away: directories that were moved out of the media root. Nobody tells which files were below; R2 knows what it has there, so it is
- * asked for each such prefix, and each key that it lists is noticed: the look at the disk is the evidence, as for every notice. The
+ * away: directories that were renamed, or moved out of the media root. Nobody tells which files were below that are not below the new
+ * name; R2 knows what it has there, so it is asked for each such prefix, and each key that it lists is noticed: the look at the disk is the evidence, as for every notice. The
  * census, which is due after a move as well, makes it true should we die meanwhile. Loop thread.
  */
 #ifndef PROXY_AWAY_H
@@ -23,7 +23,7 @@ struct away_cb {
 
 struct away *away_new(const struct reconcile_env *env, const struct away_cb *cb, void *arg);
 void away_set_env(struct away *a, const struct reconcile_env *env);
-/* prefix: "a/b/". seq: of the watcher, for away_waits. */
+/* prefix: "a/b/". seq: of the watcher, for away_waits; 0: nobody waits. */
 void away_add(struct away *a, const char *prefix, size_t len, uint64_t seq);
 /* Is a prefix younger than seq not listed yet, with no failure so far? */
 bool away_waits(const struct away *a, uint64_t seq);

@@ -450,7 +450,8 @@ synced_cb(void *arg)
 		return;
 	}
 	if (it->sync_err != ERR_OK) {
-		log_warn("watch", "%s cannot be looked at: %s; trying again", log_key(it->key, it->klen), err_text(it->sync_err));
+		if (it->sync_err != ERR_SENTINEL)	/* said once for all keys (writer.c) */
+			log_warn("watch", "%s cannot be looked at: %s; trying again", log_key(it->key, it->klen), err_text(it->sync_err));
 		mark_failed(it, it->sync_err);
 		return;
 	}

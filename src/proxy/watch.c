@@ -74,8 +74,10 @@ dir_came(struct watch *w, const struct inotify_event *e, struct wdir *parent)
 	if (from != NULL && from->dir != NULL && !tree_move(w, from->dir, parent, e->name))
 		w->overflowed = true;	/* renames that were lost have turned it round */
 	crawl_appeared(w, path, from != NULL ? from->path : NULL);
-	if (from != NULL)
+	if (from != NULL) {
+		w->cb->away(w->arg, from->path, strlen(from->path), true);
 		moving_free(from);
+	}
 	mem_free(path);
 }
 
@@ -88,7 +90,7 @@ moved_away(struct watch *w)
 	while ((m = LIST_FIRST(&w->moving, struct moving, node)) != NULL) {
 		if (m->dir != NULL)
 			tree_forget(w, &m->dir, true);
-		w->cb->away(w->arg, m->path, strlen(m->path));
+		w->cb->away(w->arg, m->path, strlen(m->path), false);
 		moving_free(m);
 	}
 }

@@ -7,8 +7,8 @@
  * happens from then on is an event. Then the report: files whose ctime is at or after `since` (the rescan that makes the watcher's word
  * true), only as fast as whoever hears of them has room. Overflow: both again, since the last clean point.
  *
- * A directory that is renamed within the tree keeps its watches; each file below is reported under both names. One that is moved away
- * is told of as a whole (away): its files' names are known to R2 alone.
+ * A directory that is renamed within the tree keeps its watches; each file below is reported under both names. It is told of as a whole,
+ * too (away): the names of files that are not below the new name are known to R2 alone.
  *
  * Loop thread; listings are done in slices bounded by entries and time, so that requests go on.
  */
@@ -28,8 +28,9 @@ struct watch;
 struct watch_cb {
 	/* A key changed. Called synchronously from watch_drain too. seq grows by one each. */
 	void (*changed)(void *arg, const char *key, size_t klen, enum mark_op op, uint64_t seq);
-	/* A directory ("a/b/") was moved out of the tree, or its new name is not known yet. */
-	void (*away)(void *arg, const char *prefix, size_t len);
+	/* A directory ("a/b/") has not its name any more. found: under its new one its files were looked for, and were reported as gone from
+	 * here; but some may have gone elsewhere in between. If not, it was moved out of the tree. */
+	void (*away)(void *arg, const char *prefix, size_t len, bool found);
 	/* A census is due: a directory was renamed or removed, events were lost, the watcher began. why: static. */
 	void (*census)(void *arg, const char *why);
 	/* The watches stand, or a listing has come to its end: who waits looks again (watch_standing, watch_listing, watch_crawling). */

@@ -103,6 +103,7 @@ struct writer {
 	/* The clean point: candidate since when, and which notices must be durable for it. */
 	struct loop_timer clean_timer;
 	uint64_t clean_ms, clean_seq;
+	enum err root;			/* does the media root show its sentinel? */
 	/* Arming: new writes take leases; when the last one without has ended the journal is told. */
 	bool armed, arming;
 	/* A census that Redis has not been told of, and what it is being told. */
@@ -296,11 +297,12 @@ away_noticed_cb(void *arg, const char *key, size_t klen)
 static const struct away_cb away_cbs = {away_noticed_cb, room_cb, progress_cb};
 
 static void
-away_cb(void *arg, const char *prefix, size_t len)
+away_cb(void *arg, const char *prefix, size_t len, bool found)
 {
 	struct writer *w = arg;
 
-	away_add(w->away, prefix, len, w->watch != NULL ? watch_next_seq(w->watch) : 0);
+	/* An answer waits for the listing only where nothing else tells what was there. */
+	away_add(w->away, prefix, len, !found && w->watch != NULL ? watch_next_seq(w->watch) : 0);
 }
 
 static const struct watch_cb watch_cbs = {changed_cb, away_cb, blind_cb, progress_cb, room_cb};
@@ -315,23 +317,48 @@ watch_again(struct writer *w)
 		log_info("watch", "writes are taken again");
 }
 
+/* The disk may be unmounted, replaced or emptied under us: then nothing is absent, and somebody has to know. */
+static void
+root_look(struct writer *w)
+{
+	struct errbuf eb = { "" };
+	enum err e = local_sentinel(w->local, &eb);
+
+	if (e != ERR_OK && w->root == ERR_OK)
+		log_error("media root", "%s: nothing is deleted, nothing is taken for absent, no write is taken", eb.text);
+	if (e == ERR_OK && w->root != ERR_OK)
+		log_info("media root", "%s is there again", local_root_path(w->local));
+	w->root = e;
+	metrics_set(METRIC_ROOT_SUSPECT, NULL, e != ERR_OK);
+}
+
+static void
+clean_advance(struct writer *w)
+{
+	uint64_t now = clock_real_ms(), seq = watch_drain(w->watch);
+
+	if (watch_crawling(w->watch)) {		/* events were lost: what they told of comes with the crawl */
+		w->clean_ms = 0;
+		return;
+	}
+	if (w->clean_ms == 0) {
+		w->clean_ms = now;
+		w->clean_seq = seq;
+	}
+	if (mirror_unmarked_seq(w->mirror) > w->clean_seq) {
+		dirty_set_clean(w->dirty, w->clean_ms);
+		w->clean_ms = 0;
+	}
+}
+
 static void
 clean_cb(void *arg)
 {
 	struct writer *w = arg;
 
-	if (w->watch != NULL && !watch_crawling(w->watch)) {
-		uint64_t now = clock_real_ms(), seq = watch_drain(w->watch);
-
-		if (w->clean_ms == 0) {
-			w->clean_ms = now;
-			w->clean_seq = seq;
-		}
-		if (mirror_unmarked_seq(w->mirror) > w->clean_seq) {
-			dirty_set_clean(w->dirty, w->clean_ms);
-			w->clean_ms = 0;
-		}
-	}
+	root_look(w);
+	if (w->watch != NULL && w->root == ERR_OK && !watch_crawling(w->watch))
+		clean_advance(w);
 	if (w->watch == NULL && phase_row((enum phase)w->phase)->mirror)
 		watch_again(w);
 	note_census(w);

@@ -134,6 +134,13 @@ class Proxy(Tool):
     def wait_phase(self, phase):
         eventually(lambda: self.status()["phase"] == phase, 15, f"phase {phase}")
 
+    def watched(self, timeout=30):
+        """Waits until the watcher's crawl is done."""
+        def settled():
+            status = self.admin("/status").json()
+            return status["watching"] and not status["crawling"]
+        eventually(settled, timeout, "the watcher's crawl is done")
+
     def backfill_start(self):
         self.insist("backfill", "start", timeout=20)
 

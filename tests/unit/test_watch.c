@@ -58,10 +58,10 @@ progress_cb(void *arg)
 }
 
 static void
-away_cb(void *arg, const char *prefix, size_t len)
+away_cb(void *arg, const char *prefix, size_t len, bool found)
 {
 	(void)arg;
-	str_addc(&seen, '<');
+	str_addc(&seen, found ? '~' : '<');
 	str_add(&seen, prefix, len);
 	str_addc(&seen, ' ');
 }
@@ -190,7 +190,7 @@ test_moved_directory(void **state)
 	(void)state;
 	begin_quietly();
 	assert_int_equal(rename("d", "e"), 0);
-	assert_seen("+e/old -d/old ");
+	assert_seen("+e/old -d/old ~d/ ");
 	assert_int_equal(censuses, 1);	/* what R2 has below d, and the disk had not */
 	write_file("e/more");
 	assert_seen("+e/more ");
@@ -209,10 +209,10 @@ test_moved_tree_keeps_its_watches(void **state)
 	assert_int_equal(rename("d/x", "moved"), 0);
 	write_file("moved/y/g");
 	assert_int_equal(rename("moved/y/g", "moved/h"), 0);
-	assert_seen("+moved/h -d/x/h +moved/y/f -d/x/y/f +moved/y/g -moved/y/g +moved/h ");
+	assert_seen("+moved/h -d/x/h +moved/y/f -d/x/y/f ~d/x/ +moved/y/g -moved/y/g +moved/h ");
 	assert_int_equal(watch_dirs(w), 4);
 	assert_int_equal(rename("moved", "d/x"), 0);
-	assert_seen("+d/x/h -moved/h +d/x/y/f -moved/y/f ");
+	assert_seen("+d/x/h -moved/h +d/x/y/f -moved/y/f ~moved/ ");
 	write_file("d/x/y/k");
 	assert_seen("+d/x/y/k ");
 	assert_int_equal(watch_dirs(w), 4);
