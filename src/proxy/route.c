@@ -75,14 +75,28 @@ pass_or_upload(struct route *r, bool upload)
 	r->what = r->changes && upload ? ROUTE_WRITE : ROUTE_PASS;
 }
 
+/* Must nobody change this path but by our rules, or at all? path: as an upstream would clean it. but: rules that were kept already. */
+static bool
+is_guarded(const struct conf *c, const struct str *path, const struct conf_prefix *but)
+{
+	const struct conf_prefix *p = conf_prefix_for(c, path->p, path->len);
+	size_t klen = 0;
+	const char *key = conf_key_of(c, path->p, path->len, &klen);
+
+	if (key != NULL && keypath_check(key, klen) == KEYPATH_OURS)
+		return true;
+	return p != NULL && p != but && (p->class == CONF_CLASS_DENY || p->writes == CONF_WRITES_DISK || allow_ruled(p));
+}
+
 /* A name that is not a key of ours: odd targets keep their bytes and go to who understands them. */
 static void
 decide_odd(struct route *r, const struct conf *c, enum phase phase)
 {
 	const struct conf_prefix *p = conf_prefix_for(c, r->path.p, r->path.len);
+	bool denied = p != NULL && p->class == CONF_CLASS_DENY;
 
-	/* What an upstream that cleans it takes for a write below a prefix with rules must not get around them. */
-	if (c->odd_targets == CONF_ODD_REFUSE || (r->changes && phase != PHASE_PASSTHROUGH && p != NULL && allow_ruled(p))) {
+	/* Whoever cleans it must not be led around our rules. */
+	if (c->odd_targets == CONF_ODD_REFUSE || (phase != PHASE_PASSTHROUGH && (denied || (r->changes && is_guarded(c, &r->path, NULL))))) {
 		refuse(r, 400, "odd request target");
 		return;
 	}
@@ -186,8 +200,43 @@ decide_media(struct route *r, const struct http1_head *h, const struct conf *c, 
 	pass_or_upload(r, upload);
 }
 
-void
-route_decide(struct route *r, const struct http1_head *h, const struct conf *c, enum phase phase)
+/* The path of a Destination (RFC 4918 10.3): a URI, or a path. NULL: neither. */
+static const char *
+destination_path(struct http1_slice v, size_t *n)
+{
+	const char *end = v.p + v.n, *p = v.p;
+
+	if (v.n > 0 && v.p[0] != '/') {
+		p = memmem(v.p, v.n, "://", 3);
+		p = p == NULL ? NULL : memchr(p + 3, '/', (size_t)(end - p - 3));
+	}
+	*n = p == NULL ? 0 : (size_t)(end - p);
+	return p;
+}
+
+/* MOVE and COPY write a second name, which the upstream alone looks at: it must not lie where our rules, or we ourselves, decide. */
+static void
+check_destination(struct route *r, const struct http1_head *h, const struct conf *c)
+{
+	struct str path = STR_INIT;
+	const char *p;
+	size_t n;
+	unsigned i;
+
+	for (i = 0; i < h->nh && r->what != ROUTE_REFUSE; i++) {
+		if (!str_slice_ieq(h->h[i].name.p, h->h[i].name.n, "Destination"))
+			continue;
+		p = destination_path(h->h[i].value, &n);
+		if (p == NULL || keypath_from_target(p, n, &path) == KEYPATH_BAD)
+			refuse(r, 400, "malformed Destination");
+		else if (is_guarded(c, &path, r->prefix))
+			refuse(r, 403, "nothing may be moved or copied there");
+	}
+	str_fini(&path);
+}
+
+static void
+decide(struct route *r, const struct http1_head *h, const struct conf *c, enum phase phase)
 {
 	enum keypath_class kind;
 	const char *key;
@@ -215,6 +264,14 @@ route_decide(struct route *r, const struct http1_head *h, const struct conf *c, 
 		decide_media(r, h, c, phase, key, klen);
 	else if (phase != PHASE_PASSTHROUGH)
 		pass_or_upload(r, conf_is_upload(c, r->path.p, r->path.len));
+}
+
+void
+route_decide(struct route *r, const struct http1_head *h, const struct conf *c, enum phase phase)
+{
+	decide(r, h, c, phase);
+	if (r->changes && phase != PHASE_PASSTHROUGH)
+		check_destination(r, h, c);
 }
 
 void

@@ -111,6 +111,9 @@ test_media(void **state)
 		{ "GET", "//media/a.jpg", ROUTE_PASS, NULL },
 		{ "GET", "/media/./a.jpg", ROUTE_PASS, NULL },
 		{ "PUT", "/media/disk/../a.jpg", ROUTE_WRITE, NULL },
+		{ "PUT", "/media/x/..//disk/a.jpg", ROUTE_REFUSE, NULL },
+		{ "PUT", "/media//.r2shim-root", ROUTE_REFUSE, NULL },
+		{ "GET", "/media//deny/a", ROUTE_REFUSE, NULL },
 		{ "POST", "/x/../upload/", ROUTE_WRITE, NULL },
 		/* Nobody gets around a prefix's rules by a name that the upstream cleans; reads have none. */
 		{ "PUT", "/media/own/a", ROUTE_PASS, NULL },
@@ -191,6 +194,44 @@ test_r2_first(void **state)
 	}
 }
 
+/* A second name does not get around the rules of the prefix that it lies in, nor does it reach what is ours. */
+static void
+test_destinations(void **state)
+{
+	static const struct {
+		const char *method, *target, *destination;
+		enum route_what what;
+	} rows[] = {
+		{ "MOVE", "/media/dav/a", "/media/dav/b", ROUTE_WRITE },
+		{ "MOVE", "/media/dav/a", "http://x/media/dav/b?x", ROUTE_WRITE },
+		{ "COPY", "/media/dav/a", "http://x/elsewhere", ROUTE_WRITE },
+		{ "MOVE", "/media/dav/a", "/media/own/b", ROUTE_REFUSE },
+		{ "MOVE", "/media/dav/a", "http://x/media/own/b", ROUTE_REFUSE },
+		{ "COPY", "/media/dav/a", "/media/disk/b", ROUTE_REFUSE },
+		{ "COPY", "/media/dav/a", "/media/deny/b", ROUTE_REFUSE },
+		{ "MOVE", "/elsewhere", "/media/x/..//own/b", ROUTE_REFUSE },
+		{ "MOVE", "/media/own/a", "/media/own/b", ROUTE_PASS },
+		{ "MOVE", "/media/own/a", "/media/dav/b", ROUTE_PASS },
+		{ "MOVE", "/media/dav/a", "/media/.r2shim-root", ROUTE_REFUSE },
+		{ "MOVE", "/media/dav/a", "/media/dav/.r2shim-tmp-1", ROUTE_REFUSE },
+		{ "MOVE", "/media/dav/a", "http://x", ROUTE_REFUSE },
+		{ "MOVE", "/media/dav/a", "b", ROUTE_REFUSE },
+		{ "MOVE", "/media/dav/a", "/media/%00", ROUTE_REFUSE },
+		{ "GET", "/media/dav/a", "/media/own/b", ROUTE_READ },
+	};
+	char line[128];
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		snprintf(line, sizeof line, "Destination: %s\r\n", rows[i].destination);
+		bearing = line;
+		check(rows[i].method, rows[i].target, PHASE_DUAL_WRITE, rows[i].what, rows[i].what == ROUTE_READ ? "dav/a" : NULL);
+		check(rows[i].method, rows[i].target, PHASE_PASSTHROUGH, ROUTE_PASS, NULL);
+	}
+	bearing = "";
+}
+
 static void
 test_options(void **state)
 {
@@ -260,6 +301,7 @@ main(void)
 		cmocka_unit_test(test_passthrough_touches_nothing),
 		cmocka_unit_test(test_media),
 		cmocka_unit_test(test_own),
+		cmocka_unit_test(test_destinations),
 		cmocka_unit_test(test_r2_first),
 		cmocka_unit_test(test_options),
 		cmocka_unit_test(test_read_plan),
