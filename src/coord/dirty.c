@@ -17,6 +17,7 @@ struct wait {
 	unsigned parts;
 	enum err e;
 	bool covered;		/* the intent's record says as much: the journal may fail now */
+	struct loop_call call;	/* nothing is to be waited for: done runs in a turn of its own */
 	dirty_done *done;
 	void *arg;
 };
@@ -277,6 +278,15 @@ append_mark(struct dirty *d, const struct dirty_entry *e, uint64_t id, journal_d
 	journal_append(d->journal, &r, done, arg);
 }
 
+static void
+append_mark_lazy(struct dirty *d, const struct dirty_entry *e, uint64_t id)
+{
+	char buf[MARK_BASE_MAX];
+	struct journal_rec r = mark_rec(e, id, buf);
+
+	journal_append_lazy(d->journal, &r);
+}
+
 /* A write of ours ended: the own copy moves. */
 static void
 moved(struct dirty *d, struct dirty_entry *e, struct mark_write w)
@@ -497,6 +507,23 @@ on_mark_written(void *arg, enum err e)
 }
 
 static void
+on_nothing(void *arg)
+{
+	wait_part(arg);
+}
+
+static struct wait *
+wait_new(struct dirty *d, dirty_done *done, void *arg)
+{
+	struct wait *w = mem_zalloc(sizeof *w);
+
+	*w = (struct wait){ .d = d, .parts = 1, .done = done, .arg = arg };
+	loop_call_init(&w->call, d->loop, on_nothing, w);
+	list_add_tail(&d->waits, &w->node);
+	return w;
+}
+
+static void
 on_mark_told(void *arg, enum err e)
 {
 	struct wait *w = arg;
@@ -507,16 +534,26 @@ on_mark_told(void *arg, enum err e)
 	wait_part(w);
 }
 
-/* The entry has moved: to the journal and to Redis. */
+/*
+ * The entry has moved: to the journal and to Redis. Who waits for it waits for the disk, if the intent's record does not say as much
+ * already; what that leaves is an open intent, and its key is looked at. Redis is waited for only where a lease may have been lost:
+ * other proxies hear of the mark from its stream in any case.
+ */
 static void
 confirm(struct dirty *d, struct dirty_entry *e, uint64_t id, const struct lease *l, bool covered, dirty_done *done, void *arg)
 {
-	struct wait *w = mem_zalloc(sizeof *w);
+	struct wait *w = wait_new(d, done, arg);
 
-	*w = (struct wait){ .d = d, .parts = 1, .covered = covered, .done = done, .arg = arg };
-	list_add_tail(&d->waits, &w->node);
-	append_mark(d, e, id, on_mark_written, w);
-	if (d->up) {
+	w->covered = covered;
+	if (covered && l == NULL) {
+		append_mark_lazy(d, e, id);
+		loop_call_soon(&w->call);
+	} else {
+		append_mark(d, e, id, on_mark_written, w);
+	}
+	if (d->up && l == NULL) {
+		dirty_tell(d, e, id, NULL, NULL, NULL);
+	} else if (d->up) {
 		w->parts++;
 		dirty_tell(d, e, id, l, on_mark_told, w);
 	} else {
@@ -534,7 +571,6 @@ dirty_confirm(struct dirty *d, struct dirty_intent **ip, struct mark_write how, 
 	/* Unknown outcome and a put to the disk end alike. A write to R2 must be told from one that nobody confirmed. */
 	bool covered = i->durable && i->w.op == how.op && how.side == MARK_LOCAL && i->w.side == MARK_LOCAL;
 	uint64_t id = i->id;
-	struct wait *w;
 
 	if (e != NULL) {
 		intent_end(ip);
@@ -544,10 +580,8 @@ dirty_confirm(struct dirty *d, struct dirty_intent **ip, struct mark_write how, 
 	}
 	/* An upload's keys were marked by themselves. */
 	intent_end(ip);
-	w = mem_zalloc(sizeof *w);
-	*w = (struct wait){ .d = d, .parts = 1, .covered = true, .done = done, .arg = arg };
-	list_add_tail(&d->waits, &w->node);
-	journal_append(d->journal, &(struct journal_rec){ .kind = JOURNAL_ABANDON, .id = id }, on_mark_written, w);
+	journal_append_lazy(d->journal, &(struct journal_rec){ .kind = JOURNAL_ABANDON, .id = id });
+	loop_call_soon(&wait_new(d, done, arg)->call);
 }
 
 void
@@ -731,6 +765,20 @@ free_nodes(struct list *l, size_t offset)
 	}
 }
 
+static void
+free_waits(struct dirty *d)
+{
+	struct list *it, *nxt;
+
+	LIST_FOREACH(it, nxt, &d->waits) {
+		struct wait *w = LIST_ENTRY(it, struct wait, node);
+
+		loop_call_cancel(&w->call);
+		list_del(&w->node);
+		mem_free(w);
+	}
+}
+
 void
 dirty_close(struct dirty **dp)
 {
@@ -745,7 +793,7 @@ dirty_close(struct dirty **dp)
 	loop_call_cancel(&d->tell);
 	journal_close(&d->journal);
 	free_nodes(&d->intents, offsetof(struct dirty_intent, node));
-	free_nodes(&d->waits, offsetof(struct wait, node));
+	free_waits(d);
 	free_nodes(&d->events, offsetof(struct event, node));
 	free_values(&d->replayed);
 	free_values(&d->entries);

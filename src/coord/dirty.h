@@ -53,8 +53,8 @@ typedef void dirty_done(void *arg, enum err e);
 /* Journal first: done(OK) = on disk, the write may be forwarded; NOSPACE/IO: it may not. key NULL: an upload whose keys the app
  * chooses. The handle is valid at once; confirm or abandon it exactly once, also after an error. */
 struct dirty_intent *dirty_intent(struct dirty *d, const char *key, size_t klen, struct mark_write w, dirty_done *done, void *arg);
-/* The write ended. The own copy moves now; done runs when the mark is durable (journal; Redis too if it answers in time). done may be
- * NULL. For key NULL: just closes it. l: the key's lease, which Redis drops with the mark's setting; NULL: none is held. */
+/* The write ended. The own copy moves now; done runs when the journal says so on disk (the intent's record may be enough), and with a lease
+ * when Redis has it, too. done may be NULL. For key NULL: just closes it. l: the key's lease, which Redis drops with the mark's setting; NULL: none is held. */
 void dirty_confirm(struct dirty *d, struct dirty_intent **i, struct mark_write w, const struct lease *l, dirty_done *done, void *arg);
 /* Nobody knows whether the write happened: a mark that stands keeps its side, a clean key is looked at from the intent's. done as above. */
 void dirty_unknown(struct dirty *d, struct dirty_intent **i, dirty_done *done, void *arg);

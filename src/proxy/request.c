@@ -298,11 +298,8 @@ step_intent(struct request *r)
 		return carry_out(r);
 	r->write.busy = true;
 	r->write.op = writer_begin(r->sv->writer, r->route.key, r->route.klen, op, on_begun, r);
-	/* What the application stores while not every directory is watched would be seen by nobody. */
-	if (r->route.key == NULL && !writer_sees(r->sv->writer))
-		return STEP_WAIT;
 	/* A body travels while the journal syncs, all but its end. What has none is all end. */
-	return request_has_body(r) || r->route.what == ROUTE_STORE ? carry_out(r) : STEP_WAIT;
+	return writer_travels(r->write.op) && (request_has_body(r) || r->route.what == ROUTE_STORE) ? carry_out(r) : STEP_WAIT;
 }
 
 static void

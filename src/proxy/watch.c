@@ -149,6 +149,8 @@ event(struct watch *w, const struct inotify_event *e)
 		return;		/* about the directory itself: its parent says what matters */
 	str_clear(&w->path);
 	tree_path(d, &w->path);
+	if ((e->mask & IN_ISDIR) && (e->mask & (IN_MOVED_FROM | IN_MOVED_TO)))
+		local_folders_moved(w->local);
 	if (!(e->mask & IN_ISDIR))
 		file_event(w, e);
 	else if (strncmp(e->name, KEYPATH_OURS_PREFIX, strlen(KEYPATH_OURS_PREFIX)) == 0)
@@ -218,6 +220,7 @@ drain(struct watch *w, size_t most)
 	}
 	if (w->overflowed)
 		events_lost(w);
+	local_folders_watched(w->local, watch_standing(w));
 }
 
 uint64_t
@@ -302,6 +305,7 @@ watch_free(struct watch **wp)
 	if (w == NULL)
 		return;
 	*wp = NULL;
+	local_folders_watched(w->local, false);
 	loop_fd_fini(&w->rd);
 	crawl_fini(w);
 	close(w->fd);

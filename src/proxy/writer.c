@@ -644,11 +644,16 @@ writer_begin(struct writer *w, const char *key, size_t klen, enum mark_op mop, w
 	return op;
 }
 
+bool
+writer_travels(const struct writer_op *op)
+{
+	return op->stage == OP_BEGUN && (op->key != NULL || op->sees);
+}
+
 static void
 look_work(void *arg)
 {
 	struct writer_op *op = arg;
-
 	struct local_stat st;
 
 	op->look_err = mirror_look_and_sync(op->local, op->key, op->klen, &op->op, &st);
@@ -1067,12 +1072,6 @@ struct dirty *
 writer_dirty(struct writer *w)
 {
 	return w->dirty;
-}
-
-bool
-writer_sees(const struct writer *w)
-{
-	return w->watch == NULL || watch_standing(w->watch);
 }
 
 bool

@@ -48,9 +48,6 @@ bool writer_armed(const struct writer *w);
 void writer_drain(struct writer *w, uint64_t ms, void (*done)(void *arg), void *arg);
 void writer_free(struct writer **w);
 
-/* Is every directory watched? If not, a write whose keys the application chooses is begun later (writer_begun): until then nothing of it
- * may be forwarded, for nobody would see it. */
-bool writer_sees(const struct writer *w);
 /* To how many keys is the disk owed R2's bytes, as far as this proxy knows? */
 size_t writer_owed(const struct writer *w);
 
@@ -67,6 +64,9 @@ enum err writer_ready(struct writer *w);
 typedef void writer_begun(void *arg, enum err e);
 /* key NULL: the app chooses the keys. The op is valid at once; finish it exactly once, also after an error. */
 struct writer_op *writer_begin(struct writer *w, const char *key, size_t klen, enum mark_op op, writer_begun *done, void *arg);
+/* May a body travel before done runs, all but its end? Not while a lease is waited for, nor, if the application chooses the keys, while not
+ * every directory is watched: an application may finish a file before the body's end, and nobody would see it. */
+bool writer_travels(const struct writer_op *op);
 /* The upstream's answer names keys: finish looks at them, and marks them with the write. Before finish; takes the hints over. */
 void writer_hinted(struct writer_op *op, struct hints *hs);
 enum writer_outcome {

@@ -119,6 +119,7 @@ local_open(struct local **out, const char *root, const char *site, struct errbuf
 	int probe;
 
 	*out = NULL;
+	l->folders = local_folders_new();
 	l->path = mem_strdup(root);
 	l->site = mem_strdup(site);
 	if ((l->fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0 || fstat(l->fd, &st) < 0) {
@@ -150,6 +151,7 @@ local_free(struct local **l)
 		return;
 	if (x->fd >= 0)
 		(void)close(x->fd);
+	local_folders_free(&x->folders);
 	mem_free(x->path);
 	mem_free(x->site);
 	mem_free(x);

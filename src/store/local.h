@@ -48,8 +48,12 @@ bool local_is_locked(int fd);
 
 /* Reads the whole file by pread once: MD5 and SHA-256. CHANGED if fewer or more bytes than size came. stop: may become true to end early (CANCELLED). */
 enum err local_digest(int fd, uint64_t size, uint8_t md5[16], uint8_t sha256[32], const bool *stop) ERR_MUST_CHECK;
-/* fsync of a finished file and of its folders up to the root; NOTFOUND is no failure of anyone's. */
+/* fsync of a finished file and of its folders, up to the first that is known to last, or the root; NOTFOUND is no failure of anyone's. */
 enum err local_sync(struct local *l, const char *key, size_t klen) ERR_MUST_CHECK;
+/* Does somebody watch every folder, and tell of the renamed ones? Only then folders are known to last. */
+void local_folders_watched(struct local *l, bool watched);
+/* A folder was renamed: it may last elsewhere. */
+void local_folders_moved(struct local *l);
 /* fsync of the folder that a key without a file was in, or of the nearest one above that is there. */
 enum err local_sync_absence(struct local *l, const char *key, size_t klen) ERR_MUST_CHECK;
 

@@ -1,4 +1,4 @@
-/* local_int: what local.c (looking and reading), local_write.c (syncing and writing) and local_swap*.c (replacing what may be
+/* local_int: what local.c (looking and reading), local_sync.c (making last), local_write.c (writing) and local_swap*.c (replacing what may be
  * written meanwhile) share. Nobody else includes it.
  */
 #ifndef STORE_LOCAL_INT_H
@@ -17,6 +17,7 @@ struct local {
 	int fd;
 	dev_t dev;
 	ino_t ino;
+	struct local_folders *folders;
 };
 
 /* A key as a terminated path, split before its last component. */
@@ -41,6 +42,9 @@ void local_close(int fd);
 void local_fill_stat(struct local_stat *out, const struct stat *st);
 /* The folder of a key, made as needed; each new one is synced into its parent at once. */
 enum err local_make_parent(struct local *l, struct local_split *s, int *out) ERR_MUST_CHECK;
+/* local_sync.c: what it remembers. */
+struct local_folders *local_folders_new(void);
+void local_folders_free(struct local_folders **f);
 /* fsync, where the file system can. */
 enum err local_fsync(int fd) ERR_MUST_CHECK;
 

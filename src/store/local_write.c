@@ -1,4 +1,4 @@
-/* local_write: making files last, and writing, renaming and removing them below the root. See local.h. */
+/* local_write: writing, renaming and removing them below the root. See local.h. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -11,73 +11,6 @@
 #include "base/str.h"
 #include "base/trip.h"
 #include "store/local_int.h"
-
-/* ---- making it last ---- */
-
-enum err
-local_fsync(int fd)
-{
-	if (TRIP("disk", "fsync"))
-		return err_from_errno(errno);
-	/* file systems that cannot sync a folder say EINVAL: nothing more to be had there */
-	return fsync(fd) == 0 || errno == EINVAL || errno == EROFS ? ERR_OK : err_from_errno(errno);
-}
-
-enum err
-local_sync(struct local *l, const char *key, size_t klen)
-{
-	struct local_stat st;
-	struct local_split s;
-	enum err e;
-	int fd;
-
-	if ((e = local_open_key(l, key, klen, &fd, &st)) != ERR_OK)
-		return e;
-	e = local_fsync(fd);
-	(void)close(fd);
-	if (e == ERR_OK)
-		e = local_split_key(&s, key, klen);
-	while (e == ERR_OK) {
-		char *slash;
-
-		if ((fd = local_open_parent(l, &s)) < 0)
-			return errno == ENOENT || errno == ENOTDIR ? ERR_NOTFOUND : err_from_errno(errno);
-		e = local_fsync(fd);
-		(void)close(fd);
-		if (s.dirlen == 0)
-			break;
-		s.path[s.dirlen] = '\0';
-		slash = strrchr(s.path, '/');
-		s.dirlen = slash != NULL ? (size_t)(slash - s.path) : 0;
-	}
-	return e;
-}
-
-enum err
-local_sync_absence(struct local *l, const char *key, size_t klen)
-{
-	struct local_split s;
-	enum err e = local_split_key(&s, key, klen);
-
-	while (e == ERR_OK) {
-		int fd = local_open_parent(l, &s);
-		char *slash;
-
-		if (fd >= 0) {
-			e = local_fsync(fd);
-			(void)close(fd);
-			break;
-		}
-		if (s.dirlen == 0 || (errno != ENOENT && errno != ENOTDIR))
-			return err_from_errno(errno);
-		s.path[s.dirlen] = '\0';
-		slash = strrchr(s.path, '/');
-		s.dirlen = slash != NULL ? (size_t)(slash - s.path) : 0;
-	}
-	return e;
-}
-
-/* ---- writing by ourselves ---- */
 
 enum err
 local_make_parent(struct local *l, struct local_split *s, int *out)

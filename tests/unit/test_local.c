@@ -18,8 +18,19 @@
 
 #define Z(z) (z), strlen(z)
 
+int __real_fsync(int fd);
+int __wrap_fsync(int fd);
+
+static unsigned syncs;
 static char root[64];
 static struct local *l;
+
+int
+__wrap_fsync(int fd)
+{
+	syncs++;
+	return __real_fsync(fd);
+}
 
 static void
 put_file(const char *path, const char *text)
@@ -418,6 +429,40 @@ test_write(void **state)
 	assert_true(space > 0);
 }
 
+/* How many fsyncs the file took, its folders included. */
+static unsigned
+synced(const char *key)
+{
+	syncs = 0;
+	assert_int_equal(local_sync(l, key, strlen(key)), ERR_OK);
+	return syncs;
+}
+
+/* A folder's own entry is synced once, as long as somebody tells of folders that are renamed. */
+static void
+test_folders(void **state)
+{
+	(void)state;
+	assert_int_equal(system("mkdir -p a/b a/c && touch a/b/1 a/b/2 a/c/1"), 0);
+	assert_int_equal(synced("a/b/1"), 4);	/* the file, a/b, a, the root */
+	assert_int_equal(synced("a/b/1"), 4);
+	local_folders_watched(l, true);
+	assert_int_equal(synced("a/b/1"), 4);
+	assert_int_equal(synced("a/b/2"), 2);	/* the file and its own entry */
+	assert_int_equal(synced("a/c/1"), 3);	/* and a/c's entry in a */
+	assert_int_equal(synced("a/c/1"), 2);
+	/* Another folder of the same name, even if it should get the same inode. */
+	assert_int_equal(system("rm -r a/c && mkdir a/c && touch a/c/1"), 0);
+	assert_int_equal(synced("a/c/1"), 3);
+	/* Renamed away and back: what the disk has of it, nobody knows. */
+	local_folders_moved(l);
+	assert_int_equal(synced("a/b/1"), 4);
+	assert_int_equal(synced("a/b/1"), 2);
+	local_folders_watched(l, false);
+	assert_int_equal(synced("a/b/1"), 4);
+	assert_int_equal(system("rm -r a"), 0);
+}
+
 static void
 test_meta(void **state)
 {
@@ -444,7 +489,7 @@ main(void)
 {
 #define ROW(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {ROW(test_sentinel), ROW(test_open_key), ROW(test_look),
-	    ROW(test_no_evidence), ROW(test_digest), ROW(test_locked), ROW(test_write), ROW(test_write_new), ROW(test_list), ROW(test_meta)};
+	    ROW(test_no_evidence), ROW(test_digest), ROW(test_locked), ROW(test_write), ROW(test_write_new), ROW(test_list), ROW(test_folders), ROW(test_meta)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -914,9 +914,11 @@ test_an_upload_does_not_wait_for_what_a_restart_finds(void **st)
 	conf.mirror_policy = CONF_MIRROR_ASYNC;
 	fake.down = ERR_UNAVAIL;
 	start();
-	assert_false(writer_sees(w));
-	o = begin(NULL, MARK_PUT);
-	assert_true(writer_sees(w));
+	begun = finished = false;
+	o = writer_begin(w, NULL, 0, MARK_PUT, on_begun, NULL);
+	assert_false(writer_travels(o));
+	assert_true(loop_run_until(loop, &begun, WAIT));
+	assert_true(writer_travels(o));
 	store_file("many/mine", "x");
 	finish(o, WRITER_ANSWERED);
 	assert_int_equal(finished_e, ERR_OK);

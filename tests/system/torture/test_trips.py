@@ -37,9 +37,9 @@ def test_counted_and_at_the_nth_only(site):
 
 
 def test_kill(site):
-    site.proxy.trips.arm("journal.sync", KILL, at=2)
+    site.proxy.trips.arm("journal.sync", KILL)
     with Client(site) as http:
-        assert not http.store("own/a", b"one")		# the intent is written, then the mark
+        assert not http.store("own/a", b"one")		# its intent's
     eventually(lambda: not site.proxy.alive(), 10, "its death")
     assert site.proxy.trips.fired("journal.sync") == 1
     site.heal()
