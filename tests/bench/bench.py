@@ -16,9 +16,12 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "system")]
 import harness  # noqa: E402
 import bench_backfill  # noqa: E402
 import bench_proxy  # noqa: E402
+import bench_upload  # noqa: E402
 import report  # noqa: E402
 
-PARTS = {"proxy": (bench_proxy.run, report.proxy_text), "backfill": (bench_backfill.run, report.backfill_text)}
+PARTS = {"proxy": (bench_proxy.run, report.proxy_text), "backfill": (bench_backfill.run, report.backfill_text),
+         "upload": (bench_upload.run, report.upload_text)}
+MISSED = {"upload": bench_upload.missed}		# of the parts that have targets
 DOCS = harness.TOP / "docs" / "performance.md"
 
 
@@ -26,10 +29,11 @@ def arguments():
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__.partition("\n\n")[0])
     parser.add_argument("part", choices=[*PARTS, "all"])
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds of each measurement (default 3)")
-    parser.add_argument("--seconds", type=int, default=2, metavar="S", help="of load in a round of the proxy's part (default 2)")
+    parser.add_argument("--seconds", type=int, default=2, metavar="S", help="of load in a round of the parts proxy and upload (default 2)")
     parser.add_argument("--files", type=int, default=bench_backfill.FILES, metavar="N",
                         help=f"files of the backfill's part (default {bench_backfill.FILES})")
     parser.add_argument("--json", type=Path, metavar="FILE", help="all figures, of each round, as JSON")
+    parser.add_argument("--check", action="store_true", help="exit with 1 if a target is missed (of upload; the others have none here)")
     parser.add_argument("--no-docs", action="store_true", help="leave docs/performance.md as it is")
     options = parser.parse_args()
     if min(options.rounds, options.seconds, options.files) < 1:
@@ -51,7 +55,7 @@ def main():
     binary = harness.binary()
     if binary is None:
         sys.exit("bench: no r2shim binary: run scripts/bench, or set R2SHIM_BIN")
-    found, env = {}, report.environment(options, binary)
+    found, missed, env = {}, [], report.environment(options, binary)
     try:
         for part in PARTS if options.part == "all" else [options.part]:
             run, text_of = PARTS[part]
@@ -63,11 +67,15 @@ def main():
                 options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
             if not options.no_docs:
                 report.rewrite(DOCS, part, text)
+            missed += MISSED[part](result) if part in MISSED else []
     except (RuntimeError, AssertionError) as e:
         sys.exit(f"\nbench: {e}")
     finally:
         harness.stop_all()
+    for line in missed:
+        print(f"missed: {line}")
+    return 1 if options.check and missed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

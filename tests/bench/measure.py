@@ -53,12 +53,13 @@ def median(values):
     return statistics.median(values)
 
 
-def wrk(url, seconds, connections, pids, where):
-    """One run of wrk, and the CPU time that the servers took for it:
+def wrk(url, seconds, connections, pids, where, script="wrk.lua", args=()):
+    """One run of wrk, on the CPUs `where` (None: on any), and the CPU time that the servers took for it:
     {requests, seconds, rps, cpu_us (a request), busy (of a CPU), p50_ms, p99_ms, errors}."""
     before, began = [cpu_seconds(pid) for pid in pids], time.monotonic()
-    command = [*GUARD, "/usr/bin/taskset", "-c", ",".join(map(str, where)), "/usr/bin/wrk", "-t1", f"-c{connections}",
-               f"-d{seconds}s", "--timeout", "30s", "--latency", "-s", str(HERE / "wrk.lua"), url]
+    bound = ["/usr/bin/taskset", "-c", ",".join(map(str, where))] if where else []
+    command = [*GUARD, *bound, "/usr/bin/wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "--latency", "-s",
+               str(HERE / script), url, *(["--", *map(str, args)] if args else [])]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds + 30,
                           env=clean_env())
     elapsed = time.monotonic() - began

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 
+import bench_upload
 from harness import TOP, clean_env
 from measure import load_average
 
@@ -106,6 +107,36 @@ def backfill_text(env, result):
         f"r2shim against rclone: {ratios(ours['first'], rclone['first'])};\n"
         f"nothing to do, by digest: {ratios(ours['again'], rclone['digests'])}.\n"
         f"Redis took {ours['first']['redis_ms']:.3f} ms a file beside the migrator."])
+
+
+def upload_text(env, result):
+    parts = [preamble(env, ["nginx", "redis", "wrk"]).replace("rounds,", f"rounds of {env['seconds']} s,")]
+    columns = (bench_upload.STILL, bench_upload.COPYING)
+
+    def who(row):
+        return f"{row['writers']} writer{'s' if row['writers'] > 1 else ''}"
+    for section in result["sites"]:
+        latency, work = [], []
+        for row in section["rows"]:
+            plain = row[bench_upload.PLAIN]
+            for name in bench_upload.MORE_MS:
+                line = [f"{who(row)}, {name[:3]}", f"{plain[name]:.2f}"]
+                for column in columns:
+                    ours = row[column][name]
+                    line += [f"{ours:.2f}", f"{ours - plain[name]:+.2f}", f"{times(ours, plain[name])} x",
+                             "yes" if ours <= bench_upload.limit(plain, name) else "no"]
+                latency.append(line)
+            still, copying = (row[column] for column in columns)
+            work.append([who(row), *(number(s["rps"]) for s in (plain, still, copying)),
+                         *(number(s["cpu_us"]) for s in (plain, still, copying)), f"{still['syncs_upload']:.2f}",
+                         f"{still['records_sync']:.1f}"])
+        parts.append(f"{section['title']}, files of {result['size'] // 1000} KB; latency in ms:")
+        parts.append(table(["", "plain", "answer", "more", "x", "met", "with copying", "more", "x", "met"], latency))
+        parts.append("Uploads a second and the proxy's CPU microseconds for each (plain, answer, with copying), and the journal's syncs:")
+        parts.append(table(["", "plain/s", "answer/s", "copying/s", "CPU", "CPU", "CPU", "syncs an upload", "records a sync"], work))
+        parts += [f"{row[column]['errors']} uploads failed at {who(row)} ({column}): the figures are not to be trusted."
+                  for row in section["rows"] for column in (bench_upload.PLAIN, *columns) if row[column]["errors"]]
+    return "\n\n".join(parts)
 
 
 def rewrite(path, part, text):
