@@ -91,6 +91,7 @@ struct mirror {
 	const struct reconcile_env *env;
 	struct local *local;		/* the pool's; a reload does not change it */
 	struct dirty *dirty;
+	struct pool *syncs;
 	struct map *items;
 	struct list queue, looks, unmarked;
 	size_t looking;
@@ -480,7 +481,7 @@ look_begin(struct item *it)
 	it->again = false;
 	it->bare = it->hold == NULL;
 	it->m->unleased += it->bare;
-	pool_submit(it->m->env->pool, &it->job, sync_work, synced_cb, it);
+	pool_submit(it->m->syncs, &it->job, sync_work, synced_cb, it);
 }
 
 static void
@@ -786,13 +787,14 @@ mirror_unmarked_seq(const struct mirror *m)
 }
 
 struct mirror *
-mirror_new(const struct reconcile_env *env, struct dirty *d)
+mirror_new(const struct reconcile_env *env, struct dirty *d, struct pool *syncs)
 {
 	struct mirror *m = mem_zalloc(sizeof(*m));
 
 	m->env = env;
 	m->local = env->local;
 	m->dirty = d;
+	m->syncs = syncs;
 	m->items = map_new();
 	list_init(&m->queue);
 	list_init(&m->looks);

@@ -31,7 +31,8 @@ struct mirror_wait {
 	enum err e;		/* the worst error of marking */
 };
 
-struct mirror *mirror_new(const struct reconcile_env *env, struct dirty *d);
+/* syncs: the threads that look at files and sync them. */
+struct mirror *mirror_new(const struct reconcile_env *env, struct dirty *d, struct pool *syncs);
 void mirror_set_env(struct mirror *m, const struct reconcile_env *env);
 /* From now on a key is looked at, and marked, under its lease: another proxy may write R2 first. */
 void mirror_set_armed(struct mirror *m, bool armed);

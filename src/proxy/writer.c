@@ -39,6 +39,9 @@
 #define PROMOTE_AGAIN_MS 30000
 #define PROMOTED 512
 
+/* So many files are synced at once: the file system commits those that come together as one. */
+#define SYNC_THREADS 16
+
 enum op_stage {
 	OP_HOLD,		/* the site is armed: the key's lease is waited for */
 	OP_BEGUN,		/* the request runs */
@@ -90,6 +93,7 @@ struct promoted {
 };
 
 struct writer {
+	struct pool *syncs;		/* threads that wait for the disk; those that digest are others */
 	const struct reconcile_env *env;
 	struct local *local;
 	struct dirty *dirty;
@@ -797,7 +801,7 @@ op_look(struct writer_op *op)
 		(void)watch_drain(w->watch);
 	op->noticed = false;
 	op->stage = OP_LOOK;
-	pool_submit(w->env->pool, &op->job, look_work, looked_cb, op);
+	pool_submit(w->syncs, &op->job, look_work, looked_cb, op);
 }
 
 static void
@@ -857,7 +861,7 @@ writer_finish(struct writer *w, struct writer_op **opp, enum writer_outcome o, w
 		loop_call_soon(&op->call);
 	} else if (op->hints.n > 0) {
 		op->stage = OP_HINTS;
-		pool_submit(w->env->pool, &op->job, hints_work, hinted_cb, op);
+		pool_submit(w->syncs, &op->job, hints_work, hinted_cb, op);
 	} else {
 		op_look(op);
 	}
@@ -993,6 +997,7 @@ writer_new(struct writer **wp, const struct reconcile_env *env, int phase, struc
 	w->local = env->local;
 	w->phase = phase;
 	list_init(&w->ops);
+	w->syncs = pool_new(env->loop, SYNC_THREADS);
 	w->keyed = map_new();
 	loop_timer_init(&w->clean_timer, env->loop, clean_cb, w);
 	*wp = w;
@@ -1006,7 +1011,7 @@ writer_new(struct writer **wp, const struct reconcile_env *env, int phase, struc
 		writer_free(wp);
 		return e;
 	}
-	w->mirror = mirror_new(env, w->dirty);
+	w->mirror = mirror_new(env, w->dirty, w->syncs);
 	w->primary = primary_new(&(struct primary_deps){ env, w->dirty, w->mirror, drain_watch, w });
 	mirror_set_room(w->mirror, FOUND_MAX / 2, mirror_room_cb, w);
 	w->away = away_new(env, &away_cbs, w);
@@ -1165,5 +1170,6 @@ writer_free(struct writer **wp)
 	mirror_free(&w->mirror);
 	map_free(&w->keyed);
 	loop_timer_fini(&w->clean_timer);
+	pool_free(&w->syncs);
 	mem_free(w);
 }

@@ -114,7 +114,7 @@ begin_life(void)
 	assert_int_equal(dirty_open(&t.dirty, t.loop, &t.conf, &dcb, NULL, &eb), ERR_OK);
 	t.cluster = cluster_new(t.loop, &t.conf, "proxy", "a", &ccb, NULL);
 	t.env = (struct reconcile_env){ t.loop, t.pool, t.cluster, &t.fake.s, t.local, &t.conf };
-	t.mirror = mirror_new(&t.env, t.dirty);
+	t.mirror = mirror_new(&t.env, t.dirty, t.env.pool);
 	dirty_bind(t.dirty, t.cluster);
 	t.primary = primary_new(&(struct primary_deps){ &t.env, t.dirty, t.mirror, on_drain, NULL });
 	redis_wait(t.loop, &t.up);

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,7 +29,35 @@ enum { LEASE = 1000, LIMIT = 300, WAIT = 15000, OBJECTS = 16 };
 int __real_fdatasync(int fd);
 int __wrap_fdatasync(int fd);
 
+int __real_fsync(int fd);
+int __wrap_fsync(int fd);
+
 static int sync_error;
+/* While together is not 0 an fsync waits until as many wait, once. */
+static struct {
+	pthread_mutex_t mutex;
+	pthread_cond_t cond;
+	unsigned together, waiting;
+} syncs = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0 };
+
+int
+__wrap_fsync(int fd)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += 5;
+	pthread_mutex_lock(&syncs.mutex);
+	syncs.waiting++;
+	if (syncs.waiting >= syncs.together)
+		syncs.together = 0;
+	pthread_cond_broadcast(&syncs.cond);
+	while (syncs.together > 0 && pthread_cond_timedwait(&syncs.cond, &syncs.mutex, &until) == 0)
+		continue;
+	syncs.waiting--;
+	pthread_mutex_unlock(&syncs.mutex);
+	return __real_fsync(fd);
+}
 
 int
 __wrap_fdatasync(int fd)
@@ -928,6 +957,33 @@ test_an_upload_does_not_wait_for_what_a_restart_finds(void **st)
 	assert_true(s.waiting + s.mirroring <= MOST);
 }
 
+/* Writers whose files are synced wait for the disk together, not for each other. */
+static void
+test_syncs_at_once(void **st)
+{
+	enum { WRITERS = 12 };
+	struct writer_op *o[WRITERS];
+	char name[32];
+
+	(void)st;
+	conf.mirror_policy = CONF_MIRROR_ASYNC;
+	for (int i = 0; i < WRITERS; i++) {
+		snprintf(name, sizeof name, "at-once-%d", i);
+		o[i] = begin(name, MARK_PUT);
+		store_file(name, "x");
+	}
+	pthread_mutex_lock(&syncs.mutex);
+	syncs.together = WRITERS;
+	pthread_mutex_unlock(&syncs.mutex);
+	for (int i = 1; i < WRITERS; i++)
+		writer_finish(w, &o[i], WRITER_ANSWERED, NULL, NULL);
+	finish(o[0], WRITER_ANSWERED);
+	assert_int_equal(finished_e, ERR_OK);
+	pthread_mutex_lock(&syncs.mutex);
+	assert_int_equal(syncs.together, 0);
+	pthread_mutex_unlock(&syncs.mutex);
+}
+
 static void
 on_drained(void *arg)
 {
@@ -1150,6 +1206,7 @@ main(void)
 		T(test_lost_events_hold_the_answer),
 		T(test_what_is_waited_for_goes_first),
 		T(test_an_upload_does_not_wait_for_what_a_restart_finds),
+		T(test_syncs_at_once),
 		T(test_drain),
 		T(test_end_in_the_middle),
 		T(test_arming),
