@@ -132,7 +132,7 @@ is_outage(const struct reconcile_report *r)
 	enum err e = r->e;
 
 	return (e == ERR_DENIED && r->r2) || e == ERR_UNAUTH || e == ERR_NOBUCKET || e == ERR_CLOCK || e == ERR_CONNECT || e == ERR_QUARANTINE || e == ERR_EPOCH ||
-	    e == ERR_SENTINEL;
+	    e == ERR_SENTINEL || e == ERR_NOSPACE;
 }
 
 static void
@@ -230,11 +230,13 @@ reconciled_cb(void *arg, const struct reconcile_report *r)
 		c->equal++;
 		break;
 	case RECONCILE_COPIED:
+	case RECONCILE_RESTORED:
 		c->copied++;
 		c->copied_bytes += r->bytes;
 		run_disk_write(w->env->cluster);
 		break;
 	case RECONCILE_DELETED:
+	case RECONCILE_REMOVED:
 		c->deleted++;
 		run_disk_write(w->env->cluster);
 		break;

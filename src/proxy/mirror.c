@@ -603,6 +603,8 @@ reconciled_cb(void *arg, const struct reconcile_report *r)
 	case RECONCILE_EQUAL:
 	case RECONCILE_COPIED:
 	case RECONCILE_DELETED:
+	case RECONCILE_RESTORED:
+	case RECONCILE_REMOVED:
 		it->attempts = 0;
 		item_copied(it);
 		copy_queue(it);		/* written again meanwhile */

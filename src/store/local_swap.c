@@ -7,9 +7,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/digest.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "base/trip.h"
 #include "store/local_swap_int.h"
 
 #define SWAP_PREFIX KEYPATH_OURS_PREFIX "-swap-"
@@ -61,8 +63,24 @@ local_swap_watch(struct local_swap *s, void (*at)(void *arg, const char *step), 
 }
 
 void
+local_swap_until(struct local_swap *s, uint64_t until_mono_ms, const bool *stop)
+{
+	s->until_mono_ms = until_mono_ms;
+	s->stop = stop;
+}
+
+bool
+swap_may(const struct local_swap *s)
+{
+	if (s->stop != NULL && __atomic_load_n(s->stop, __ATOMIC_RELAXED))
+		return false;
+	return s->until_mono_ms == 0 || clock_mono_ms() < s->until_mono_ms;
+}
+
+void
 swap_at(struct local_swap *s, const char *step)
 {
+	TRIP_STEP("swap", step);
 	if (s->at != NULL)
 		s->at(s->at_arg, step);
 }
@@ -83,7 +101,8 @@ swap_id(const struct local_stat *st)
 bool
 swap_is(const struct swap_id *id, const struct local_stat *st)
 {
-	return id->exists && st->exists && id->ino == st->ino && id->size == st->size && id->mtime_ns == st->mtime_ns;
+	/* a base that has been a text in a mark has an inode of 63 bits */
+	return id->exists && st->exists && ((id->ino ^ st->ino) & INT64_MAX) == 0 && id->size == st->size && id->mtime_ns == st->mtime_ns;
 }
 
 static enum err
@@ -115,7 +134,7 @@ local_swap_free(struct local_swap **sp)
 		return;
 	if (s->fd >= 0)
 		(void)close(s->fd);
-	if (s->created && open_folder(s, &dir) == ERR_OK) {
+	if (s->created && swap_may(s) && open_folder(s, &dir) == ERR_OK) {
 		(void)unlinkat(dir, s->tmp, 0);
 		(void)close(dir);
 	}
@@ -166,7 +185,7 @@ local_swap_settle(struct local_swap *s, enum local_swap_result *r, struct local_
 			e = synced;
 	}
 	(void)close(dir);
-	return e;
+	return e == ERR_OK && n.records > 0 && *r == LOCAL_SWAP_NONE ? local_swap_forget(s) : e;
 }
 
 enum err
@@ -180,6 +199,10 @@ local_swap_forget(struct local_swap *s)
 	/* the note first, for good: our file without it is an unfinished one, the note without our file says that it is
 	 * in place */
 	swap_at(s, "forget");
+	if (!swap_may(s)) {
+		(void)close(dir);
+		return ERR_LEASE_LOST;
+	}
 	if ((e = unlink_if(dir, s->note)) == ERR_OK && (e = local_fsync(dir)) == ERR_OK) {
 		swap_at(s, "forgotten");
 		e = unlink_if(dir, s->tmp);
@@ -225,7 +248,7 @@ set_meta(struct local_swap *s, const struct local_swap_meta *m)
 		t[1].tv_nsec += 1000000000;
 		t[1].tv_sec--;
 	}
-	if (!known && local_look(s->l, s->key, s->klen, &now) == ERR_OK && now.exists) {
+	if (local_look(s->l, s->key, s->klen, &now) == ERR_OK && now.exists) {
 		mode = now.mode;
 		uid = now.uid;
 		gid = now.gid;
@@ -296,21 +319,25 @@ undo(struct local_swap *s, int dir)
 }
 
 static enum err
-rename_in(struct local_swap *s, int dir)
+rename_in(struct local_swap *s, int dir, const struct swap_id *ours)
 {
 	struct local_split k;
+	struct stat sb;
 	enum err e = local_split_key(&k, s->key, s->klen);
 
 	if (e != ERR_OK)
 		return e;
 	swap_at(s, "rename");
+	/* One that was stopped for so long that others have gone on here must not act on what is theirs. */
+	if (!swap_may(s))
+		return ERR_LEASE_LOST;
+	if (fstatat(dir, s->tmp, &sb, AT_SYMLINK_NOFOLLOW) < 0 || sb.st_ino != ours->ino)
+		return ERR_LEASE_LOST;
 	if (renameat2(dir, s->tmp, dir, k.base, s->base.exists ? RENAME_EXCHANGE : RENAME_NOREPLACE) == 0)
 		return ERR_OK;
 	/* gone, or come: the judge looks at what is there. (Without a base only our own file can be missing.) */
 	if (errno == (s->base.exists ? ENOENT : EEXIST))
 		return ERR_OK;
-	if (errno == ENOENT)
-		return ERR_STATE;
 	return errno == EINVAL || errno == ENOSYS ? ERR_UNSUPPORTED : err_from_errno(errno);
 }
 
@@ -323,6 +350,8 @@ rename_out(struct local_swap *s, int dir)
 	if (e != ERR_OK)
 		return e;
 	swap_at(s, "rename");
+	if (!swap_may(s))
+		return ERR_LEASE_LOST;
 	if (renameat2(dir, k.base, dir, s->tmp, RENAME_NOREPLACE) == 0 || errno == ENOENT)
 		return ERR_OK;
 	return errno == EINVAL || errno == ENOSYS ? ERR_UNSUPPORTED
@@ -354,7 +383,7 @@ act(struct local_swap *s, enum swap_kind kind, const struct swap_id *ours, enum 
 	if (s->base.exists)
 		e = hold_base(s, dir, &held, r, st);
 	if (s->base.exists == (held >= 0) &&
-	    (e = kind == SWAP_PUT ? rename_in(s, dir) : rename_out(s, dir)) == ERR_OK) {
+	    (e = kind == SWAP_PUT ? rename_in(s, dir, ours) : rename_out(s, dir)) == ERR_OK) {
 		created = s->created;
 		s->created = false; /* from here on settle decides */
 		if ((e = swap_note_read(s, dir, &n)) == ERR_OK)
@@ -364,6 +393,8 @@ act(struct local_swap *s, enum swap_kind kind, const struct swap_id *ours, enum 
 			undo(s, dir);
 			e = ERR_EXISTS;
 		}
+	} else if (e == ERR_LEASE_LOST) {
+		s->created = false; /* the next holder's, note and all */
 	} else {
 		undo(s, dir);
 	}

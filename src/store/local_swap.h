@@ -45,8 +45,8 @@ void local_swap_free(struct local_swap **s);
 /* Is something left of an earlier swap of this key, so that nothing may be decided about its file before it is settled? */
 bool local_swap_pending(struct local *l, const char *key, size_t klen);
 /* Judges what is left of an earlier swap of this key, and brings the newest file to its name. After any result but NONE
- * do what it asks for (mark, new base), then local_swap_forget: until then the result can be had again. BUSY: a file is
- * being written so often that we cannot keep up. */
+ * do what it asks for (mark, new base), then local_swap_forget: until then the result can be had again. BUSY: somebody
+ * has open for writing what must not be lost. */
 enum err local_swap_settle(struct local_swap *s, enum local_swap_result *r, struct local_stat *st) ERR_MUST_CHECK;
 /* Removes the note, and our own file if it is not in place. */
 enum err local_swap_forget(struct local_swap *s) ERR_MUST_CHECK;
@@ -56,8 +56,8 @@ enum err local_swap_forget(struct local_swap *s) ERR_MUST_CHECK;
 enum err local_swap_create(struct local_swap *s, int *fd) ERR_MUST_CHECK;
 struct local_swap_meta {
 	int64_t mtime_ns;
-	bool has_mode;           /* else mode and owner of the file that is replaced */
-	uint32_t mode, uid, gid; /* the owner as far as we may */
+	bool has_mode; /* mode and owner, as far as we may; those of a file that is replaced come first */
+	uint32_t mode, uid, gid;
 };
 /*
  * All bytes are in it: sync it, and swap it in. NONE does not happen. Errors: BUSY, somebody has the base open for
@@ -72,6 +72,9 @@ enum err local_swap_out(struct local_swap *s, enum local_swap_result *r, struct 
 
 /* Can this file system do it? Tries it in the root with two files of ours. UNSUPPORTED and the reason, or an error. */
 enum err local_swap_supported(struct local *l, struct errbuf *eb) ERR_MUST_CHECK;
+
+/* No rename of ours after this (monotonic ms; 0: no limit), or when *stop has become true (atomically; may be NULL): LEASE_LOST. */
+void local_swap_until(struct local_swap *s, uint64_t until_mono_ms, const bool *stop);
 
 /* For tests: told the name of each step before it is done. */
 void local_swap_watch(struct local_swap *s, void (*at)(void *arg, const char *step), void *arg);

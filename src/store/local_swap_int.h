@@ -35,6 +35,8 @@ struct local_swap {
 	int fd;       /* our file, open for writing; -1: not */
 	bool created; /* our file is there and no note speaks of it: free removes it */
 	char tmp[SWAP_NAME_MAX], note[SWAP_NAME_MAX];
+	uint64_t until_mono_ms;
+	const bool *stop;
 	void (*at)(void *arg, const char *step);
 	void *at_arg;
 	size_t klen;
@@ -42,6 +44,8 @@ struct local_swap {
 };
 
 void swap_at(struct local_swap *s, const char *step);
+/* May we rename now? */
+bool swap_may(const struct local_swap *s);
 struct swap_id swap_id(const struct local_stat *st);
 bool swap_is(const struct swap_id *id, const struct local_stat *st);
 

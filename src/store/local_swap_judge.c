@@ -106,6 +106,8 @@ quiet(struct local_swap *s, int dir, const struct swap_id *id, int held, bool re
 		 * between. */
 		if (!swap_is(id, &st) || !swap_lease_whole(fd) || (held >= 0 && !swap_lease_whole(held)))
 			e = ERR_BUSY;
+		else if (remove && !swap_may(s))
+			e = ERR_LEASE_LOST;
 		else if (remove && unlinkat(dir, s->tmp, 0) < 0)
 			e = err_from_errno(errno);
 	}
@@ -127,6 +129,8 @@ static enum err
 discard(struct local_swap *s, int dir)
 {
 	swap_at(s, "discard");
+	if (!swap_may(s))
+		return ERR_LEASE_LOST;
 	return unlinkat(dir, s->tmp, 0) == 0 || errno == ENOENT ? ERR_OK : err_from_errno(errno);
 }
 
@@ -139,6 +143,8 @@ exchange(struct local_swap *s, int dir)
 	if (e != ERR_OK)
 		return e;
 	swap_at(s, "back");
+	if (!swap_may(s))
+		return ERR_LEASE_LOST;
 	/* ENOENT: the key's name is gone. The next look tells. */
 	return renameat2(dir, s->tmp, dir, k.base, RENAME_EXCHANGE) == 0 || errno == ENOENT ? ERR_OK
 											    : err_from_errno(errno);
@@ -259,7 +265,9 @@ judge_delete(struct local_swap *s, int dir, const struct swap_note *n, int *held
 			e = ERR_OK;
 		}
 		swap_at(s, "back");
-		if (renameat2(dir, s->tmp, dir, k.base, RENAME_NOREPLACE) < 0 && errno != EEXIST)
+		if (!swap_may(s))
+			e = ERR_LEASE_LOST;
+		else if (renameat2(dir, s->tmp, dir, k.base, RENAME_NOREPLACE) < 0 && errno != EEXIST)
 			e = err_from_errno(errno);
 	}
 	return e == ERR_OK ? ERR_BUSY : e;

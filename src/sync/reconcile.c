@@ -18,32 +18,6 @@ enum {
 	SURE_MS = 2000		/* an object this much younger than the file's ctime was made from that file, whatever the clocks say */
 };
 
-/* What a step's function says. */
-enum go {
-	GO_ON,			/* run the step that is set now */
-	GO_WAIT			/* something is out; its answer goes on. Or all is over */
-};
-
-/* The steps, in their order. */
-enum step {
-	STEP_NAME,		/* can R2 hold the name at all */
-	STEP_MARK,		/* without a lease: is there a mark */
-	STEP_PEEK_HEAD,		/* ... what has R2, if the listing did not say enough */
-	STEP_PEEK_LOOK,		/* ... and is the file the same: then all is done */
-	STEP_LEASE,		/* the exclusive right to touch the key */
-	STEP_UPLOADS,		/* a takeover: abort what the last holder left unfinished */
-	STEP_HEAD,		/* what has R2 */
-	STEP_LOOK,		/* then the file: stat, digest */
-	STEP_PACE,		/* they differ: does R2 take a write of the key now */
-	STEP_PUT,		/* ... and only if R2 has what the HEAD said */
-	STEP_AGAIN,		/* stat again: written meanwhile? */
-	STEP_GONE,		/* no file: with a tombstone the object goes */
-	STEP_DELETE,
-	STEP_GONE_AGAIN,	/* a file that came meanwhile */
-	STEP_FINISH,		/* clear the mark at the gen seen, drop the lease */
-	STEP_COUNT
-};
-
 static enum go name_check(struct reconcile *r);
 static enum go mark_get(struct reconcile *r);
 static enum go peek_head(struct reconcile *r);
@@ -69,6 +43,9 @@ static const struct {
 	[STEP_PEEK_HEAD] = { "peek-head", peek_head },
 	[STEP_PEEK_LOOK] = { "peek-look", peek_look },
 	[STEP_LEASE] = { "lease", lease_take },
+	[STEP_SETTLE] = { "settle", reconcile_settle },
+	[STEP_RECORD] = { "record", reconcile_record },
+	[STEP_FORGET] = { "forget", reconcile_forget },
 	[STEP_UPLOADS] = { "uploads", uploads_abort },
 	[STEP_HEAD] = { "head", head },
 	[STEP_LOOK] = { "look", look },
@@ -78,6 +55,13 @@ static const struct {
 	[STEP_GONE] = { "gone", gone },
 	[STEP_DELETE] = { "delete", object_delete },
 	[STEP_GONE_AGAIN] = { "gone-again", gone_again },
+	[STEP_BACK_LOOK] = { "back-look", reconcile_back_look },
+	[STEP_BACK_HEAD] = { "back-head", reconcile_back_head },
+	[STEP_BACK_COMPARE] = { "back-compare", reconcile_back_compare },
+	[STEP_BACK_FETCH] = { "back-fetch", reconcile_back_fetch },
+	[STEP_BACK_SWAP] = { "back-swap", reconcile_back_swap },
+	[STEP_BACK_OUT] = { "back-out", reconcile_back_out },
+	[STEP_BACK_AGAIN] = { "back-again", reconcile_back_again },
 	[STEP_FINISH] = { "finish", finish },
 };
 
@@ -86,21 +70,21 @@ static const char orphan_text[] = "an object without a file, and nothing says th
 const char *
 reconcile_result_name(enum reconcile_result r)
 {
-	static const char *const name[] = { "equal", "copied", "deleted", "orphan", "unholdable", "deferred", "failed" };
+	static const char *const name[] = { "equal", "copied", "deleted", "restored", "removed", "orphan", "unholdable", "deferred", "failed" };
 
 	return name[r];
 }
 
-static enum go
-to(struct reconcile *r, enum step s)
+enum go
+reconcile_to(struct reconcile *r, enum step s)
 {
 	log_debug("reconcile", "%s: %s -> %s", log_key(r->key, r->klen), steps[r->step].name, steps[s].name);
 	r->step = s;
 	return GO_ON;
 }
 
-static void
-drive(struct reconcile *r)
+void
+reconcile_drive(struct reconcile *r)
 {
 	do
 		TRIP_STEP("reconcile", steps[r->step].name);
@@ -114,6 +98,8 @@ reconcile_free(struct reconcile *r)
 {
 	if (r->fd >= 0)
 		close(r->fd);
+	reconcile_fetch_free(r);
+	local_swap_free(&r->swap);
 	loop_call_cancel(&r->begin);
 	loop_timer_fini(&r->wait);
 	store_meta_fini(&r->meta);
@@ -132,8 +118,8 @@ let_go(struct reconcile *r)
 		hold_drop(&r->hold);
 }
 
-static enum go
-end(struct reconcile *r, enum reconcile_result result, enum err e, const char *why)
+enum go
+reconcile_end(struct reconcile *r, enum reconcile_result result, enum err e, const char *why)
 {
 	reconcile_done *done = r->done;
 	void *arg = r->arg;
@@ -150,35 +136,41 @@ end(struct reconcile *r, enum reconcile_result result, enum err e, const char *w
 	return GO_WAIT;
 }
 
-static enum go
-fail(struct reconcile *r, enum err e, const char *what)
+enum go
+reconcile_fail(struct reconcile *r, enum err e, const char *what)
 {
 	char why[256];
 
 	snprintf(why, sizeof why, "%s: %s", what, err_text(e));
-	return end(r, RECONCILE_FAILED, e, why);
+	return reconcile_end(r, RECONCILE_FAILED, e, why);
 }
 
-static enum go
-fail_r2(struct reconcile *r, enum err e, const char *what)
+enum go
+reconcile_fail_r2(struct reconcile *r, enum err e, const char *what)
 {
 	r->report.r2 = true;
-	return fail(r, e, what);
+	return reconcile_fail(r, e, what);
 }
 
-static enum go
-defer(struct reconcile *r, enum err e, const char *why)
+enum go
+reconcile_defer(struct reconcile *r, enum err e, const char *why)
 {
-	return end(r, RECONCILE_DEFERRED, e, why);
+	return reconcile_end(r, RECONCILE_DEFERRED, e, why);
+}
+
+enum go
+reconcile_anew(struct reconcile *r, enum step s, enum err e, const char *why)
+{
+	if (++r->rounds >= ROUNDS_MAX)
+		return reconcile_defer(r, e, why);
+	return reconcile_to(r, s);
 }
 
 /* The sides have moved: look at both again. */
 static enum go
 anew(struct reconcile *r, enum err e, const char *why)
 {
-	if (++r->rounds >= ROUNDS_MAX)
-		return defer(r, e, why);
-	return to(r, STEP_HEAD);
+	return reconcile_anew(r, STEP_HEAD, e, why);
 }
 
 /* 1. The name. */
@@ -189,12 +181,12 @@ name_check(struct reconcile *r)
 	enum keypath_fault f = keypath_check(r->key, r->klen);
 
 	if (f != KEYPATH_OK && !keypath_servable(f))
-		return end(r, RECONCILE_FAILED, ERR_INVAL, keypath_fault_text(f));
+		return reconcile_end(r, RECONCILE_FAILED, ERR_INVAL, keypath_fault_text(f));
 	if (f != KEYPATH_OK)
 		r->report.result = RECONCILE_UNHOLDABLE;
 	else if (r->hinted && r->hint.listed && r->hint.absent)
-		return to(r, STEP_LEASE);	/* it will want copying: the lease tells of the mark, too */
-	return to(r, STEP_MARK);
+		return reconcile_to(r, STEP_LEASE);	/* it will want copying: the lease tells of the mark, too */
+	return reconcile_to(r, STEP_MARK);
 }
 
 static bool
@@ -213,17 +205,17 @@ on_mark(void *arg, enum err e, const struct mark *m)
 
 	r->call = NULL;
 	if (e != ERR_OK) {
-		go = fail(r, e, "Redis");
+		go = reconcile_fail(r, e, "Redis");
 	} else if (m->gen > 0) {
-		go = to(r, STEP_LEASE);
+		go = reconcile_to(r, STEP_LEASE);
 	} else if (unholdable(r)) {
 		r->report.clean = true;
-		go = end(r, RECONCILE_UNHOLDABLE, ERR_OK, keypath_fault_text(keypath_check(r->key, r->klen)));
+		go = reconcile_end(r, RECONCILE_UNHOLDABLE, ERR_OK, keypath_fault_text(keypath_check(r->key, r->klen)));
 	} else {
-		go = to(r, STEP_PEEK_HEAD);
+		go = reconcile_to(r, STEP_PEEK_HEAD);
 	}
 	if (go == GO_ON)
-		drive(r);
+		reconcile_drive(r);
 }
 
 static enum go
@@ -247,8 +239,8 @@ copy_text(const char *s)
 	return s != NULL ? mem_strdup(s) : NULL;
 }
 
-static void
-take_meta(struct reconcile *r, const struct store_meta *m)
+void
+reconcile_take_meta(struct reconcile *r, const struct store_meta *m)
 {
 	store_meta_fini(&r->meta);
 	r->remote = m != NULL;
@@ -260,6 +252,11 @@ take_meta(struct reconcile *r, const struct store_meta *m)
 	memcpy(r->meta.md5, m->md5, sizeof r->meta.md5);
 	r->meta.has_mtime = m->has_mtime;
 	r->meta.mtime_ns = m->mtime_ns;
+	r->meta.last_modified_s = m->last_modified_s;
+	r->meta.has_mode = m->has_mode;
+	r->meta.mode = m->mode;
+	r->meta.uid = m->uid;
+	r->meta.gid = m->gid;
 	r->meta.content_type = copy_text(m->content_type);
 	r->meta.cache_control = copy_text(m->cache_control);
 }
@@ -271,12 +268,12 @@ on_head(void *arg, enum err e, const struct store_meta *m)
 
 	r->op = NULL;
 	if (e != ERR_OK && e != ERR_NOTFOUND) {
-		fail_r2(r, e, "R2, HEAD");
+		reconcile_fail_r2(r, e, "R2, HEAD");
 		return;
 	}
-	take_meta(r, e == ERR_OK ? m : NULL);
-	to(r, r->step == STEP_PEEK_HEAD ? STEP_PEEK_LOOK : STEP_LOOK);
-	drive(r);
+	reconcile_take_meta(r, e == ERR_OK ? m : NULL);
+	reconcile_to(r, r->step == STEP_PEEK_HEAD ? STEP_PEEK_LOOK : STEP_LOOK);
+	reconcile_drive(r);
 }
 
 static enum go
@@ -286,7 +283,7 @@ peek_head(struct reconcile *r)
 
 	/* The listing said enough: the file is looked at first, and perhaps R2 need not be asked at all. */
 	if (!r->asked && hint_single_part(r, md5))
-		return to(r, STEP_PEEK_LOOK);
+		return reconcile_to(r, STEP_PEEK_LOOK);
 	r->asked = true;
 	r->op = store_head(r->env.r2, r->key, r->klen, cluster_limit_ms(r->env.cluster), on_head, r);
 	return GO_WAIT;
@@ -295,14 +292,14 @@ peek_head(struct reconcile *r)
 static void
 young_over(void *arg)
 {
-	drive(arg);
+	reconcile_drive(arg);
 }
 
 static enum go
 equal_and_clean(struct reconcile *r)
 {
 	r->report.clean = true;
-	return end(r, RECONCILE_EQUAL, ERR_OK, "");
+	return reconcile_end(r, RECONCILE_EQUAL, ERR_OK, "");
 }
 
 /* The listing's word alone: good enough if the bytes are equal and the object is surely younger than the file. */
@@ -312,20 +309,20 @@ compare_hint(struct reconcile *r, const uint8_t md5[16])
 	const struct reconcile_look *l = &r->look;
 
 	if (l->exists && (l->st.size != r->hint.size || memcmp(md5, l->md5, sizeof l->md5) != 0))
-		return to(r, STEP_LEASE);
+		return reconcile_to(r, STEP_LEASE);
 	if (l->exists && r->hint.last_modified_ms > l->st.ctime_ns / 1000000 + SURE_MS)
 		return equal_and_clean(r);
 	r->asked = true;	/* a HEAD says whether the headers are equal, and whether it is still there */
-	return to(r, STEP_PEEK_HEAD);
+	return reconcile_to(r, STEP_PEEK_HEAD);
 }
 
 static enum go
 compare_head(struct reconcile *r)
 {
 	if (!r->look.exists)
-		return r->remote ? end(r, RECONCILE_ORPHAN, ERR_OK, orphan_text) : equal_and_clean(r);
+		return r->remote ? reconcile_end(r, RECONCILE_ORPHAN, ERR_OK, orphan_text) : equal_and_clean(r);
 	reconcile_look_meta(r);
-	return reconcile_look_equal(r) ? equal_and_clean(r) : to(r, STEP_LEASE);
+	return reconcile_look_equal(r) ? equal_and_clean(r) : reconcile_to(r, STEP_LEASE);
 }
 
 static void
@@ -336,16 +333,18 @@ on_peeked(void *arg)
 	uint8_t md5[16];
 	enum go go;
 
-	if (l->e == ERR_CHANGED || (l->e == ERR_OK && (l->locked || l->young)))
-		go = to(r, STEP_LEASE);	/* being written: the lease's own look waits for it */
+	if (l->unsettled)
+		go = reconcile_to(r, STEP_LEASE);	/* that comes first, and wants the lease */
+	else if (l->e == ERR_CHANGED || (l->e == ERR_OK && (l->locked || l->young)))
+		go = reconcile_to(r, STEP_LEASE);	/* being written: the lease's own look waits for it */
 	else if (l->e != ERR_OK)
-		go = fail(r, l->e, "the file");
+		go = reconcile_fail(r, l->e, "the file");
 	else if (!r->asked && hint_single_part(r, md5))
 		go = compare_hint(r, md5);
 	else
 		go = compare_head(r);
 	if (go == GO_ON)
-		drive(r);
+		reconcile_drive(r);
 }
 
 static enum go
@@ -364,15 +363,15 @@ on_lost(void *arg, enum err e)
 {
 	struct reconcile *r = arg;
 
+	store_cancel(r->env.r2, &r->op);
 	if (r->job.busy) {
 		r->over = true;
 		__atomic_store_n(&r->stop, true, __ATOMIC_RELAXED);
 		return;
 	}
 	cluster_cancel(&r->call);
-	store_cancel(r->env.r2, &r->op);
 	loop_timer_cancel(&r->wait);
-	fail(r, e, "the lease");
+	reconcile_fail(r, e, "the lease");
 }
 
 static void
@@ -381,29 +380,25 @@ on_lease(void *arg, enum err e, const struct lease *l)
 	struct reconcile *r = arg;
 
 	if (e == ERR_BUSY || e == ERR_QUARANTINE) {
-		defer(r, e, err_text(e));
+		reconcile_defer(r, e, err_text(e));
 		return;
 	}
 	if (e != ERR_OK) {
-		fail(r, e, "Redis");
+		reconcile_fail(r, e, "Redis");
 		return;
 	}
 	r->lease = *l;
-	if (l->seen.gen > 0 && l->seen.side == MARK_R2) {
-		end(r, RECONCILE_FAILED, ERR_UNSUPPORTED, "the write confirmed last is R2's: carrying it to the disk is not built");
-		return;
-	}
 	/* It would have to be copied again; but one that is always being written must not wait for ever. */
 	if (l->open && !unholdable(r) && (l->seen.gen == 0 || clock_real_ms() < l->seen.since_ms + OPEN_MS)) {
-		defer(r, ERR_BUSY, "a write on it is open");
+		reconcile_defer(r, ERR_BUSY, "a write on it is open");
 		return;
 	}
 	r->rounds = 0;
 	if (unholdable(r))
-		to(r, STEP_FINISH);	/* the disk serves it: nothing can be owed to R2 */
+		reconcile_to(r, STEP_FINISH);	/* the disk serves it: nothing can be owed to R2 */
 	else
-		to(r, l->takeover ? STEP_UPLOADS : STEP_HEAD);
-	drive(r);
+		reconcile_to(r, STEP_SETTLE);
+	reconcile_drive(r);
 }
 
 static enum go
@@ -423,11 +418,11 @@ on_uploads(void *arg, enum err e, const char *etag)
 	(void)etag;
 	r->op = NULL;
 	if (e != ERR_OK && e != ERR_UNSUPPORTED && e != ERR_NOTFOUND) {
-		fail_r2(r, e, "R2, unfinished uploads");
+		reconcile_fail_r2(r, e, "R2, unfinished uploads");
 		return;
 	}
-	to(r, STEP_HEAD);
-	drive(r);
+	reconcile_to(r, STEP_HEAD);
+	reconcile_drive(r);
 }
 
 static enum go
@@ -446,12 +441,12 @@ head(struct reconcile *r)
 	return GO_WAIT;
 }
 
-static bool
-job_ended(struct reconcile *r)
+bool
+reconcile_job_ended(struct reconcile *r)
 {
 	if (!r->over)
 		return false;
-	fail(r, ERR_LEASE_LOST, "the lease");
+	reconcile_fail(r, ERR_LEASE_LOST, "the lease");
 	return true;
 }
 
@@ -462,24 +457,24 @@ on_looked(void *arg)
 	struct reconcile_look *l = &r->look;
 	enum go go = GO_WAIT;
 
-	if (job_ended(r))
+	if (reconcile_job_ended(r))
 		return;
 	if (l->e == ERR_CHANGED) {
 		go = anew(r, ERR_CHANGED, "the file is being written");
 	} else if (l->e != ERR_OK) {
-		go = fail(r, l->e, "the file");
+		go = reconcile_fail(r, l->e, "the file");
 	} else if (!l->exists) {
-		go = to(r, STEP_GONE);
+		go = reconcile_to(r, STEP_GONE);
 	} else if (l->locked) {
-		go = defer(r, ERR_BUSY, "the file is being written: somebody holds an exclusive flock on it");
+		go = reconcile_defer(r, ERR_BUSY, "the file is being written: somebody holds an exclusive flock on it");
 	} else if (l->young) {
 		loop_timer_set(&r->wait, YOUNG_MS);
 	} else {
 		reconcile_look_meta(r);
-		go = to(r, reconcile_look_equal(r) ? STEP_FINISH : STEP_PACE);
+		go = reconcile_to(r, reconcile_look_equal(r) ? STEP_FINISH : STEP_PACE);
 	}
 	if (go == GO_ON)
-		drive(r);
+		reconcile_drive(r);
 }
 
 static enum go
@@ -499,17 +494,17 @@ on_pace(void *arg, enum err e, uint64_t wait_ms)
 
 	r->call = NULL;
 	if (e != ERR_OK) {
-		fail(r, e, "Redis");
+		reconcile_fail(r, e, "Redis");
 		return;
 	}
 	if (wait_ms > 0) {
 		r->report.wait_ms = wait_ms;
-		defer(r, ERR_BUSY, "it was written a moment ago, and R2 takes one write a second");
+		reconcile_defer(r, ERR_BUSY, "it was written a moment ago, and R2 takes one write a second");
 		return;
 	}
 	r->report.wait_ms = r->conf->r2_write_interval;
-	to(r, r->look.exists ? STEP_PUT : STEP_DELETE);
-	drive(r);
+	reconcile_to(r, r->look.exists ? STEP_PUT : STEP_DELETE);
+	reconcile_drive(r);
 }
 
 static enum go
@@ -519,7 +514,7 @@ pace(struct reconcile *r)
 	bool first = r->lease.seen.gen == 0 && !r->remote && r->look.exists;
 
 	if (r->conf->r2_write_interval == 0 || first)
-		return to(r, r->look.exists ? STEP_PUT : STEP_DELETE);
+		return reconcile_to(r, r->look.exists ? STEP_PUT : STEP_DELETE);
 	r->call = marks_pace(r->env.cluster, r->key, r->klen, r->conf->r2_write_interval, on_pace, r);
 	return GO_WAIT;
 }
@@ -535,7 +530,7 @@ changed(struct reconcile *r, enum err e, const char *what)
 	r->in_flight = e == ERR_TIMEOUT || e == ERR_CLOSED;
 	if (e == ERR_OK)
 		return true;
-	fail_r2(r, e, what);
+	reconcile_fail_r2(r, e, what);
 	return false;
 }
 
@@ -549,15 +544,15 @@ on_put(void *arg, enum err e, const char *etag)
 		r->op = NULL;
 		r->in_flight = false;
 		if (anew(r, e, e == ERR_PRECOND ? "R2 has something else than it said" : "the file is being written") == GO_ON)
-			drive(r);
+			reconcile_drive(r);
 		return;
 	}
 	if (!changed(r, e, "R2, PUT"))
 		return;
 	r->report.bytes += r->look.st.size;
 	r->report.result = RECONCILE_COPIED;
-	to(r, STEP_AGAIN);
-	drive(r);
+	reconcile_to(r, STEP_AGAIN);
+	reconcile_drive(r);
 }
 
 static enum go
@@ -583,16 +578,16 @@ on_again(void *arg)
 	struct reconcile *r = arg;
 	enum go go;
 
-	if (job_ended(r))
+	if (reconcile_job_ended(r))
 		return;
 	if (r->again_e != ERR_OK)
-		go = fail(r, r->again_e, "the file");
+		go = reconcile_fail(r, r->again_e, "the file");
 	else if (!local_same(&r->again, &r->look.st))
 		go = anew(r, ERR_CHANGED, "the file was written meanwhile");
 	else
-		go = to(r, STEP_FINISH);
+		go = reconcile_to(r, STEP_FINISH);
 	if (go == GO_ON)
-		drive(r);
+		reconcile_drive(r);
 }
 
 static enum go
@@ -609,8 +604,8 @@ gone(struct reconcile *r)
 {
 	/* A tombstone is carried out though R2 has said that there is nothing: a HEAD's 404 has no body, and could be the bucket's. */
 	if ((r->lease.seen.gen > 0 && r->lease.seen.op == MARK_DELETE) || TRIP_MUTANT("delete-on-error"))
-		return to(r, STEP_PACE);
-	return r->remote ? end(r, RECONCILE_ORPHAN, ERR_OK, orphan_text) : to(r, STEP_FINISH);
+		return reconcile_to(r, STEP_PACE);
+	return r->remote ? reconcile_end(r, RECONCILE_ORPHAN, ERR_OK, orphan_text) : reconcile_to(r, STEP_FINISH);
 }
 
 static void
@@ -623,8 +618,8 @@ on_deleted(void *arg, enum err e, const char *etag)
 		return;
 	if (r->remote)
 		r->report.result = RECONCILE_DELETED;
-	to(r, STEP_GONE_AGAIN);
-	drive(r);
+	reconcile_to(r, STEP_GONE_AGAIN);
+	reconcile_drive(r);
 }
 
 static enum go
@@ -641,16 +636,16 @@ on_gone_again(void *arg)
 	struct reconcile *r = arg;
 	enum go go;
 
-	if (job_ended(r))
+	if (reconcile_job_ended(r))
 		return;
 	if (r->again_e != ERR_OK)
-		go = fail(r, r->again_e, "the file");
+		go = reconcile_fail(r, r->again_e, "the file");
 	else if (!r->gone)
 		go = anew(r, ERR_CHANGED, "a file came back meanwhile");
 	else
-		go = to(r, STEP_FINISH);
+		go = reconcile_to(r, STEP_FINISH);
 	if (go == GO_ON)
-		drive(r);
+		reconcile_drive(r);
 }
 
 static enum go
@@ -670,13 +665,13 @@ on_finished(void *arg, enum err e, bool cleared)
 
 	r->call = NULL;
 	if (e != ERR_OK) {
-		fail(r, e, "Redis");
+		reconcile_fail(r, e, "Redis");
 		return;
 	}
 	hold_spent(&r->hold);
 	r->report.clean = cleared;
 	r->report.gen = cleared ? r->lease.seen.gen : 0;
-	end(r, result, ERR_OK, unholdable(r) ? keypath_fault_text(keypath_check(r->key, r->klen)) : "");
+	reconcile_end(r, result, ERR_OK, unholdable(r) ? keypath_fault_text(keypath_check(r->key, r->klen)) : "");
 }
 
 static enum go
@@ -692,7 +687,7 @@ finish(struct reconcile *r)
 static void
 on_begin(void *arg)
 {
-	drive(arg);
+	reconcile_drive(arg);
 }
 
 struct reconcile *

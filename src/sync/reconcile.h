@@ -3,8 +3,7 @@
  * last. Everything that moves bytes is this function: the proxy's mirror, the migrators' backfill, promote-on-read, repair.
  * Doing it twice, late, or from two machines in turn is harmless.
  *
- * The steps are in reconcile.c in their order (docs/protocol.md, "One rule for a key"). In the phases that are built the disk is
- * always the truth: R2 is made equal to it. Loop thread; blocking work goes to the pool.
+ * The steps are in reconcile_int.h in their order (docs/protocol.md, "One rule for a key"). Loop thread; blocking work goes to the pool.
  */
 #ifndef SYNC_RECONCILE_H
 #define SYNC_RECONCILE_H
@@ -25,9 +24,11 @@ enum reconcile_result {
 	RECONCILE_EQUAL,	/* nothing was to do */
 	RECONCILE_COPIED,	/* R2 now has the file's bytes */
 	RECONCILE_DELETED,	/* the object was deleted: the tombstone was carried out */
+	RECONCILE_RESTORED,	/* side r2: the disk now has R2's bytes */
+	RECONCILE_REMOVED,	/* side r2: the file was removed, as R2's object had been */
 	RECONCILE_ORPHAN,	/* an object without a file and without evidence of a delete: left alone; a census decides */
 	RECONCILE_UNHOLDABLE,	/* a name that R2 cannot hold: the disk serves it */
-	RECONCILE_DEFERRED,	/* the file is being written (flock), or somebody holds the lease: look again later */
+	RECONCILE_DEFERRED,	/* the file is being written, or somebody holds the lease: look again later */
 	RECONCILE_FAILED	/* see the error */
 };
 const char *reconcile_result_name(enum reconcile_result r);
@@ -38,7 +39,7 @@ struct reconcile_report {
 	bool r2;		/* FAILED: it was R2 that failed it, not the disk or Redis */
 	bool clean;		/* the sides are equal and no mark stands: nobody wrote meanwhile */
 	uint64_t gen;		/* the mark's gen that was cleared (clean) */
-	uint64_t bytes;		/* sent */
+	uint64_t bytes;		/* sent, or fetched */
 	uint64_t wait_ms;	/* so long R2 takes no other write of this key; 0: nothing is known */
 	char why[256];		/* for a person; "" if all is well */
 };

@@ -36,6 +36,7 @@ look_work(void *arg)
 	int64_t age;
 
 	*l = (struct reconcile_look){ .e = ERR_OK };
+	l->unsettled = local_swap_pending(r->env.local, r->key, r->klen);
 	l->e = local_open_key(r->env.local, r->key, r->klen, &r->fd, &l->st);
 	if (l->e == ERR_NOTFOUND) {
 		prove_absence(r, l);

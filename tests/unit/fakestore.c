@@ -19,6 +19,9 @@ struct store_op {
 	struct store_put put;
 	char if_etag[80];
 	struct store_meta meta;
+	struct store_get_cb get;	/* of a get */
+	size_t size, sent;
+	bool begun, paused;
 	store_head_done *head;
 	store_done *done;
 	void *arg;
@@ -40,6 +43,7 @@ static void
 obj_free(struct fakeobj *o)
 {
 	store_meta_fini(&o->meta);
+	mem_free(o->body);
 	mem_free(o);
 }
 
@@ -49,6 +53,10 @@ copy_meta(struct store_meta *to, const struct store_meta *m)
 	store_meta_fini(to);
 	to->has_mtime = m->has_mtime;
 	to->mtime_ns = m->mtime_ns;
+	to->has_mode = m->has_mode;
+	to->mode = m->mode;
+	to->uid = m->uid;
+	to->gid = m->gid;
 	to->content_type = mem_strdup(m->content_type);
 	to->base = mem_strdup(m->base);
 	to->cache_control = mem_strdup(m->cache_control);
@@ -64,6 +72,7 @@ store_bytes(struct fakestore *f, const char *key, size_t klen, const void *p, si
 	o->size = n;
 	o->version = ++version;
 	digest_md5(p, n, o->md5);
+	o->body = mem_dup(n > 0 ? p : "", n > 0 ? n : 1);
 	if (m != NULL)
 		copy_meta(&o->meta, m);
 	o->meta.size = n;
@@ -102,6 +111,55 @@ apply(struct store_op *op, const struct store_meta **meta)
 	return ERR_OK;
 }
 
+/* A get: the head, then a piece a turn, then the end. */
+static void
+get_end(struct store_op *op, enum err e)
+{
+	if (e == ERR_OK && op->f->after != NULL)
+		e = op->f->after(op->f->arg, op->what);
+	op->get.done(op->arg, e);
+	op_free(op);
+}
+
+static void
+get_turn(struct store_op *op)
+{
+	struct fakestore *f = op->f;
+	struct fakeobj *o = map_get(f->objects, op->key, op->klen);
+	size_t n;
+	enum err e;
+
+	if (!op->begun) {
+		e = f->before != NULL ? f->before(f->arg, op->what) : ERR_OK;
+		o = map_get(f->objects, op->key, op->klen);
+		if (e == ERR_OK && o == NULL)
+			e = ERR_NOTFOUND;
+		if (e == ERR_OK && op->if_etag[0] != '\0' && strcmp(o->meta.etag, op->if_etag) != 0)
+			e = ERR_PRECOND;
+		if (e != ERR_OK) {
+			get_end(op, e);
+			return;
+		}
+		op->begun = true;
+		op->body = mem_dup(o->body, o->size > 0 ? o->size : 1);
+		op->body[0] ^= f->corrupt;
+		op->size = o->size;
+		loop_call_soon(&op->call);
+		op->get.on_meta(op->arg, &o->meta, false, 0, op->size, op->size);
+		return;
+	}
+	if (op->paused)
+		return;
+	n = op->size - op->sent < f->chunk ? op->size - op->sent : f->chunk;
+	if (n == 0) {
+		get_end(op, ERR_OK);
+		return;
+	}
+	op->sent += n;
+	loop_call_soon(&op->call);
+	op->get.on_data(op->arg, op->body + op->sent - n, n);
+}
+
 static void
 on_call(void *arg)
 {
@@ -112,6 +170,10 @@ on_call(void *arg)
 
 	if (f->hold != NULL && (strcmp(f->hold, "*") == 0 || strcmp(f->hold, op->what) == 0))
 		return;
+	if (op->get.done != NULL) {
+		get_turn(op);
+		return;
+	}
 	if (f->before != NULL)
 		e = f->before(f->arg, op->what);
 	if (e == ERR_OK) {
@@ -161,6 +223,33 @@ fake_head(struct store *s, const char *key, size_t klen, uint64_t limit_ms, stor
 	op->head = done;
 	op->f->heads++;
 	return op;
+}
+
+static struct store_op *
+fake_get(struct store *s, const struct store_get *g, const struct store_get_cb *cb, void *arg)
+{
+	struct store_op *op = op_new(s, "get", g->key, g->klen, arg);
+
+	assert_true(g->first_byte_ms > 0 && g->stall_ms > 0 && !g->ranged);
+	op->get = *cb;
+	if (g->if_etag != NULL)
+		memcpy(op->if_etag, g->if_etag, strlen(g->if_etag) + 1);
+	op->f->gets++;
+	return op;
+}
+
+static void
+fake_pause(struct store_op *op)
+{
+	op->paused = true;
+	op->f->pauses++;
+}
+
+static void
+fake_resume(struct store_op *op)
+{
+	op->paused = false;
+	loop_call_soon(&op->call);
 }
 
 static struct store_op *
@@ -214,12 +303,14 @@ fake_cancel(struct store_op *op)
 void
 fakestore_init(struct fakestore *f, struct loop *l)
 {
-	static const struct store_ops ops = { .head = fake_head, .put = fake_put, .del = fake_del, .abort_uploads = fake_abort, .cancel = fake_cancel };
+	static const struct store_ops ops = { .head = fake_head, .get = fake_get, .put = fake_put, .del = fake_del, .abort_uploads = fake_abort, .pause = fake_pause,
+		.resume = fake_resume, .cancel = fake_cancel };
 
 	memset(f, 0, sizeof *f);
 	f->s.ops = &ops;
 	f->loop = l;
 	f->objects = map_new();
+	f->chunk = 64 << 10;
 	list_init(&f->ops);
 }
 

@@ -9,6 +9,7 @@
 struct fakeobj {
 	uint64_t size, version;
 	uint8_t md5[16];
+	char *body;
 	struct store_meta meta;
 };
 
@@ -17,8 +18,10 @@ struct fakestore {
 	struct loop *loop;
 	struct map *objects;
 	struct list ops;
-	unsigned heads, puts, dels, aborts, cancels;
-	/* Runs before an operation is applied ("head", "put", "del", "abort"); an error other than OK is its result, and it is not applied. */
+	unsigned heads, gets, puts, dels, aborts, cancels, pauses;
+	size_t chunk;		/* a get's bytes come in pieces of this size */
+	bool corrupt;		/* a get's first byte is another than it was */
+	/* Runs before an operation is applied ("head", "get", "put", "del", "abort"); an error other than OK is its result, and it is not applied. */
 	enum err (*before)(void *arg, const char *what);
 	/* Runs when it has been applied; what is returned is the result. */
 	enum err (*after)(void *arg, const char *what);

@@ -888,19 +888,6 @@ test_R43_R44_names_that_r2_cannot_hold(void **state)
 }
 
 static void
-test_r2_side(void **state)
-{
-	(void)state;
-	write_file("a.txt", "disk");
-	redis_do(&t.redis, "HSET r2shim:{test}:marks a.txt %s", "1700000000000000 r p 1700000000000 1 -");
-	assert_int_equal(go("a.txt"), RECONCILE_FAILED);
-	assert_int_equal(t.rep.e, ERR_UNSUPPORTED);
-	assert_int_equal(t.fake.heads + t.fake.puts, 0);
-	assert_true(marked("a.txt"));
-	UNTIL(!leased());
-}
-
-static void
 test_cancel(void **state)
 {
 	(void)state;
@@ -962,7 +949,7 @@ main(void)
 		TEST(test_locked_file), TEST(test_R23_no_error_is_absence),
 		TEST(test_R25_put_applied_answer_lost), TEST(test_long_put_renews),
 		TEST(test_stops_without_redis), TEST(test_R15_flushed_while_running),
-		TEST(test_R43_R44_names_that_r2_cannot_hold), TEST(test_r2_side), TEST(test_cancel),
+		TEST(test_R43_R44_names_that_r2_cannot_hold), TEST(test_cancel),
 		TEST(test_fresh_ctime),
 	};
 

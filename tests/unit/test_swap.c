@@ -793,6 +793,58 @@ test_signal(void **state)
 	check_site_won(PUT_OVER, k);
 }
 
+/* Whoever is stopped until others may have gone on does nothing any more when it wakes, at whichever step. */
+static void
+lose(void *arg, const char *step)
+{
+	(void)step;
+	if (++w.step == w.at[1])
+		*(bool *)arg = true;
+}
+
+static void
+test_lease_lost(void **state)
+{
+	struct known k;
+	unsigned ran = 0;
+
+	(void)state;
+	for (enum verb v = 0; v < VERBS; v++)
+		for (unsigned n = 1;; n++) {
+			struct local_swap *s;
+			bool stop = false;
+			enum err e;
+
+			begin(v, &k);
+			w.at[1] = n;
+			s = local_swap_new(l, Z(key), &k.base);
+			local_swap_until(s, clock_mono_ms() + 100000, &stop);
+			local_swap_watch(s, lose, &stop);
+			e = carry(s, v, &k);
+			local_swap_free(&s);
+			w.at[1] = 0;
+			if (!stop)
+				break;
+			assert_true(e == ERR_OK || e == ERR_LEASE_LOST);
+			CHECK(run_again(v, &k) == ERR_OK);
+			CHECK(!k.local && file_is(carried(v)) && !leftovers());
+			ran++;
+		}
+	assert_true(ran > 15);
+	/* by the clock */
+	begin(PUT_OVER, &k);
+	{
+		struct local_swap *s = local_swap_new(l, Z(key), &k.base);
+
+		local_swap_until(s, clock_mono_ms(), NULL);
+		assert_int_equal(carry(s, PUT_OVER, &k), ERR_LEASE_LOST);
+		local_swap_free(&s);
+	}
+	assert_true(file_is("base"));
+	assert_int_equal(run_again(PUT_OVER, &k), ERR_OK);
+	assert_true(file_is("R2") && !leftovers());
+}
+
 static void
 test_supported(void **state)
 {
@@ -839,7 +891,7 @@ main(void)
 #define ROW(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {ROW(test_undisturbed), ROW(test_one_write), ROW(test_two_writes),
 	    ROW(test_death), ROW(test_death_twice), ROW(test_write_then_death), ROW(test_open_for_writing),
-	    ROW(test_not_the_base), ROW(test_leavings), ROW(test_signal), ROW(test_supported),
+	    ROW(test_not_the_base), ROW(test_leavings), ROW(test_signal), ROW(test_lease_lost), ROW(test_supported),
 	    ROW(test_another_users_file)};
 	static const char *const folders[] = {"/tmp", "/dev/shm"};
 	int failed = 0;

@@ -1,0 +1,948 @@
+/*
+ * reconcile, from R2 to the disk: a real Redis, a real folder, a store in memory. What a swap does between its own steps is
+ * test_swap's; here it is what surrounds it: the mark, the lease, R2 that changes, a site that writes, deaths.
+ */
+#include "fakestore.h"
+#include "redis.h"
+#include "unit.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/digest.h"
+#include "base/mem.h"
+#include "store/local_swap.h"
+#include "store/mime.h"
+#include "sync/reconcile.h"
+
+enum { LEASE = 1000, LIMIT = 300 };
+#define MTIME INT64_C(1700000000123456789)
+static const char key[] = "a.txt";
+
+static struct {
+	struct redis redis;
+	struct loop *loop;
+	struct pool *pool;
+	struct local *local;
+	struct fakestore fake;
+	struct conf conf;
+	struct conf_prefix prefix;
+	struct cluster *cluster;
+	struct reconcile_env env;
+	struct reconcile *r;
+	char root[64];
+	bool up, done, set;
+	struct mark mark;
+	struct reconcile_report rep;
+	/* At the n-th operation of this name the site or R2's other writers act. */
+	const char *when;
+	unsigned at, seen;
+	void (*act)(void);
+	char want[32];		/* what both sides must have in the end; "": nothing */
+} t;
+
+#define KEY(k) (k), strlen(k)
+#define UNTIL(cond) do { \
+		uint64_t began_ = clock_mono_ms(); \
+		while (!(cond)) { \
+			if (clock_mono_ms() - began_ > 8000) \
+				fail_msg("not in time: %s", #cond); \
+			run_for(3); \
+		} \
+	} while (0)
+
+static void
+run_for(uint64_t ms)
+{
+	bool never = false;
+
+	loop_run_until(t.loop, &never, ms);
+}
+
+static void
+on_up(void *arg, bool fresh)
+{
+	(void)arg;
+	(void)fresh;
+	t.up = true;
+}
+
+static void
+on_down(void *arg)
+{
+	(void)arg;
+	t.up = false;
+}
+
+/* Both sides. */
+
+static void
+write_file(const char *text)
+{
+	int fd = open(key, O_WRONLY | O_CREAT | O_TRUNC, 0640);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	close(fd);
+}
+
+static void
+old_file(const char *text)
+{
+	write_file(text);
+	run_for(15);
+}
+
+static bool
+file_is(const char *text)
+{
+	char buf[64];
+	int fd = open(key, O_RDONLY);
+	ssize_t n;
+
+	if (fd < 0)
+		return *text == '\0';
+	n = read(fd, buf, sizeof buf);
+	close(fd);
+	return *text != '\0' && n == (ssize_t)strlen(text) && memcmp(buf, text, (size_t)n) == 0;
+}
+
+static struct local_stat
+look(void)
+{
+	struct local_stat st;
+
+	assert_int_equal(local_look(t.local, KEY(key), &st), ERR_OK);
+	return st;
+}
+
+static void
+object(const char *text)
+{
+	struct fakeobj *o;
+
+	fakestore_set(&t.fake, key, text);
+	o = fakestore_get(&t.fake, key);
+	o->meta.has_mtime = true;
+	o->meta.mtime_ns = MTIME;
+}
+
+static bool
+object_is(const char *text)
+{
+	struct fakeobj *o = fakestore_get(&t.fake, key);
+
+	if (o == NULL)
+		return *text == '\0';
+	return *text != '\0' && o->size == strlen(text) && memcmp(o->body, text, o->size) == 0;
+}
+
+static bool
+leftovers(void)
+{
+	DIR *d = opendir(t.root);
+	struct dirent *e;
+	bool found = false;
+
+	while ((e = readdir(d)) != NULL)
+		found = found || strncmp(e->d_name, ".r2shim-swap", 12) == 0;
+	closedir(d);
+	return found;
+}
+
+/* Marks. */
+
+static void
+on_set(void *arg, enum err e, const struct mark *m)
+{
+	(void)arg;
+	assert_int_equal(e, ERR_OK);
+	t.mark = *m;
+	t.set = true;
+}
+
+static uint64_t
+mark_as(struct mark_write w)
+{
+	t.set = false;
+	marks_set(t.cluster, 0, KEY(key), w, 60000, NULL, on_set, NULL);
+	redis_wait(t.loop, &t.set);
+	return t.mark.gen;
+}
+
+/* As a write to R2 leaves it that found this on the disk. */
+static uint64_t
+owed_since(const struct local_stat *st, enum mark_op op)
+{
+	return mark_as((struct mark_write){ .op = op, .side = MARK_R2, .base = reconcile_base(st) });
+}
+
+static uint64_t
+owed(enum mark_op op)
+{
+	struct local_stat st = look();
+
+	return owed_since(&st, op);
+}
+
+static struct mark
+mark_now(void)
+{
+	t.set = false;
+	marks_get(t.cluster, KEY(key), on_set, NULL);
+	redis_wait(t.loop, &t.set);
+	return t.mark;
+}
+
+static bool
+leased(void)
+{
+	return redis_int(&t.redis, "HLEN r2shim:{test}:leases") > 0;
+}
+
+/* Reconciling. */
+
+static void
+on_report(void *arg, const struct reconcile_report *r)
+{
+	(void)arg;
+	t.rep = *r;
+	t.done = true;
+	t.r = NULL;
+}
+
+static void
+start(void)
+{
+	t.done = false;
+	t.r = reconcile_start(&t.env, KEY(key), NULL, on_report, NULL);
+}
+
+static enum reconcile_result
+go(void)
+{
+	start();
+	redis_wait(t.loop, &t.done);
+	return t.rep.result;
+}
+
+/* Again and again, as the mirror does, with a watcher that has heard what the disk has; until all rests. */
+static void
+converge(void)
+{
+	for (unsigned i = 0; i < 50; i++) {
+		struct local_stat before = look(), after;
+		struct mark m = mark_now();
+		struct mark_base now = reconcile_base(&before);
+
+		if (m.gen == 0 || !marks_base_same(&m.base, &now))
+			mark_as(MARK_DISK(before.exists ? MARK_PUT : MARK_DELETE));
+		go();
+		after = look();
+		if (t.rep.clean && local_same(&before, &after))
+			return;
+		run_for(5);
+	}
+	fail_msg("does not converge: %s", t.rep.why);
+}
+
+static enum err
+on_before(void *arg, const char *what)
+{
+	(void)arg;
+	if (t.when != NULL && strcmp(what, t.when) == 0 && ++t.seen == t.at)
+		t.act();
+	return ERR_OK;
+}
+
+static int
+setup(void **state)
+{
+	static const struct cluster_cb cbs = { .up = on_up, .down = on_down };
+	struct errbuf eb;
+
+	(void)state;
+	memset(&t, 0, sizeof t);
+	mime_init();
+	redis_start(&t.redis, NULL);
+	t.loop = loop_new();
+	t.pool = pool_new(t.loop, 2);
+	snprintf(t.root, sizeof t.root, "/tmp/r2shim-back-XXXXXX");
+	assert_non_null(mkdtemp(t.root));
+	assert_int_equal(chdir(t.root), 0);
+	assert_int_equal(local_sentinel_write(t.root, "test", &eb), ERR_OK);
+	assert_int_equal(local_open(&t.local, t.root, "test", &eb), ERR_OK);
+	fakestore_init(&t.fake, t.loop);
+	t.fake.before = on_before;
+	t.prefix = (struct conf_prefix){ .url = mem_strdup("/media/"), .url_len = 7 };
+	t.conf.site = mem_strdup("test");
+	t.conf.media_url = mem_strdup("/media/");
+	t.conf.prefixes = &t.prefix;
+	t.conf.nprefixes = 1;
+	t.conf.refs = 1;
+	t.conf.redis_address = t.redis.address;
+	t.conf.redis_timeout = 1000;
+	t.conf.lease = LEASE;
+	t.conf.r2_request_limit = LIMIT;
+	t.cluster = cluster_new(t.loop, &t.conf, "migrator", "w", &cbs, NULL);
+	t.env = (struct reconcile_env){ t.loop, t.pool, t.cluster, &t.fake.s, t.local, &t.conf };
+	redis_wait(t.loop, &t.up);
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	char cmd[128];
+
+	(void)state;
+	reconcile_cancel(&t.r);
+	run_for(20);
+	cluster_free(&t.cluster);
+	pool_free(&t.pool);
+	fakestore_fini(&t.fake);
+	local_free(&t.local);
+	loop_free(&t.loop);
+	redis_stop(&t.redis);
+	assert_int_equal(t.conf.refs, 1);
+	mem_free(t.prefix.url);
+	mem_free(t.conf.site);
+	mem_free(t.conf.media_url);
+	assert_int_equal(chdir("/"), 0);
+	snprintf(cmd, sizeof cmd, "rm -rf %s", t.root);
+	assert_int_equal(system(cmd), 0);
+	mime_fini();
+	return 0;
+}
+
+static void
+test_restore(void **state)
+{
+	struct local_stat st;
+	uint64_t gen;
+
+	(void)state;
+	old_file("old");
+	gen = owed(MARK_PUT);
+	object("new bytes");
+	assert_int_equal(go(), RECONCILE_RESTORED);
+	assert_true(t.rep.clean);
+	assert_int_equal(t.rep.gen, gen);
+	assert_int_equal(t.rep.bytes, 9);
+	assert_string_equal(t.rep.why, "");
+	assert_true(file_is("new bytes"));
+	st = look();
+	assert_int_equal(st.mtime_ns, MTIME);
+	assert_int_equal(st.mode, 0640);	/* the site's own, not R2's */
+	assert_int_equal(mark_now().gen, 0);
+	assert_false(leased() || leftovers());
+	assert_int_equal(t.fake.puts + t.fake.dels, 0);
+	assert_int_equal(redis_int(&t.redis, "ZCARD r2shim:{test}:debt"), 0);
+	/* Again: equal, by digest, and nothing is fetched. */
+	run_for(15);
+	owed(MARK_PUT);
+	assert_int_equal(go(), RECONCILE_EQUAL);
+	assert_true(t.rep.clean);
+	assert_int_equal(t.fake.gets, 1);
+	/* Nothing on the disk; not even a byte; in R2 since a delete was intended that never came. */
+	assert_int_equal(unlink(key), 0);
+	object("");
+	owed(MARK_DELETE);
+	assert_int_equal(go(), RECONCILE_RESTORED);
+	assert_true(t.rep.clean);
+	assert_int_equal(look().size, 0);
+	assert_true(look().exists);
+}
+
+static void
+test_new_folder(void **state)
+{
+	static const char deep[] = "new/deep/b.txt";
+	struct local_stat none = { .exists = false };
+
+	(void)state;
+	fakestore_set(&t.fake, deep, "x");
+	fakestore_get(&t.fake, deep)->meta.last_modified_s = 1600000000;
+	marks_set(t.cluster, 0, KEY(deep), (struct mark_write){ .side = MARK_R2, .base = reconcile_base(&none) }, 60000, NULL, on_set, NULL);
+	redis_wait(t.loop, &t.set);
+	t.r = reconcile_start(&t.env, KEY(deep), NULL, on_report, NULL);
+	redis_wait(t.loop, &t.done);
+	assert_int_equal(t.rep.result, RECONCILE_RESTORED);
+	assert_true(t.rep.clean);
+	assert_int_equal(local_look(t.local, KEY(deep), &none), ERR_OK);
+	assert_int_equal(none.mtime_ns, INT64_C(1600000000000000000));
+}
+
+static void
+test_remove(void **state)
+{
+	(void)state;
+	old_file("old");
+	owed(MARK_DELETE);
+	assert_int_equal(go(), RECONCILE_REMOVED);
+	assert_true(t.rep.clean);
+	assert_true(file_is(""));
+	assert_false(leftovers());
+	owed(MARK_DELETE);
+	assert_int_equal(go(), RECONCILE_EQUAL);
+	assert_true(t.rep.clean);
+	/* No object, and no word of a delete: the file stays, and somebody hears of it. */
+	old_file("only here");
+	owed(MARK_PUT);
+	assert_int_equal(go(), RECONCILE_FAILED);
+	assert_int_equal(t.rep.e, ERR_NOTFOUND);
+	assert_true(file_is("only here") && mark_now().gen > 0);
+	UNTIL(!leased());
+	assert_int_equal(t.fake.puts, 0);
+}
+
+/* The disk has something else than the writer to R2 found. */
+static void
+test_later(void **state)
+{
+	struct local_stat base;
+
+	(void)state;
+	old_file("base");
+	base = look();
+	object("new");
+	old_file("later");
+	owed_since(&base, MARK_PUT);
+	assert_int_equal(go(), RECONCILE_COPIED);
+	assert_true(t.rep.clean && object_is("later") && file_is("later"));
+	/* over R2's delete, too */
+	fakestore_set(&t.fake, key, "x");
+	owed_since(&base, MARK_DELETE);
+	assert_int_equal(go(), RECONCILE_COPIED);
+	assert_true(t.rep.clean && object_is("later"));
+	/* a delete */
+	base = look();
+	assert_int_equal(unlink(key), 0);
+	object("new");
+	owed_since(&base, MARK_PUT);
+	assert_int_equal(go(), RECONCILE_DELETED);
+	assert_true(t.rep.clean && object_is("") && file_is(""));
+	/* a file where there was none */
+	base = look();
+	old_file("first");
+	object("new");
+	owed_since(&base, MARK_PUT);
+	assert_int_equal(go(), RECONCILE_COPIED);
+	assert_true(t.rep.clean && object_is("first"));
+	assert_int_equal(t.fake.gets, 0);
+	/* a disk that is not there has deleted nothing */
+	base = look();
+	object("new");
+	assert_int_equal(unlink(key), 0);
+	assert_int_equal(unlink(".r2shim-root"), 0);
+	owed_since(&base, MARK_PUT);
+	assert_int_equal(go(), RECONCILE_FAILED);
+	assert_int_equal(t.rep.e, ERR_SENTINEL);
+	assert_true(object_is("new"));
+	UNTIL(!leased());
+}
+
+static void
+site_renames(void)
+{
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof path, "%s/upload", t.root);
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+	assert_int_equal(write(fd, "site's", 6), 6);
+	close(fd);
+	assert_int_equal(rename(path, key), 0);
+	snprintf(t.want, sizeof t.want, "site's");
+}
+
+static void
+site_rewrites(void)
+{
+	write_file("site's, in place");
+	snprintf(t.want, sizeof t.want, "site's, in place");
+}
+
+static void
+site_unlinks(void)
+{
+	if (unlink(key) == 0)
+		t.want[0] = '\0';
+}
+
+/* Another write to R2 that this reconcile's lease does not keep out: of a dead proxy, late. */
+static void
+ghost_puts(void)
+{
+	object("a ghost's");
+	snprintf(t.want, sizeof t.want, "a ghost's");
+}
+
+/* At each request to R2 somebody writes. */
+static void
+test_written_meanwhile(void **state)
+{
+	static void (*const acts[])(void) = { site_renames, site_rewrites, site_unlinks, ghost_puts };
+	static const char *const ops[] = { "head", "get" };
+	unsigned ran = 0;
+
+	(void)state;
+	t.fake.chunk = 2;
+	for (unsigned absent = 0; absent < 2; absent++)
+		for (size_t a = 0; a < 4; a++)
+			for (size_t o = 0; o < 2; o++)
+				for (unsigned n = 1;; n++) {
+					unlink(key);
+					if (!absent)
+						old_file("base");
+					object("new bytes");
+					owed(MARK_PUT);
+					snprintf(t.want, sizeof t.want, "new bytes");
+					t.act = acts[a];
+					t.when = ops[o];
+					t.at = n;
+					t.seen = 0;
+					go();
+					t.when = NULL;
+					if (t.seen < n)
+						break;
+					/* A late write to R2 must have been seen, or come after the last look. */
+					if (a == 3 && t.rep.clean)
+						assert_true(file_is(t.want));
+					converge();
+					if (!file_is(t.want) || !object_is(t.want) || leftovers())
+						fail_msg("absent %u act %zu at %s %u: \"%s\"", absent, a, ops[o], n, t.want);
+					ran++;
+				}
+	assert_true(ran >= 20);
+}
+
+static void
+test_bad_bytes(void **state)
+{
+	(void)state;
+	old_file("base");
+	object("new");
+	owed(MARK_PUT);
+	t.fake.corrupt = true;
+	assert_int_equal(go(), RECONCILE_FAILED);
+	assert_int_equal(t.rep.e, ERR_BADDIGEST);
+	assert_true(t.rep.r2);
+	assert_true(file_is("base") && mark_now().side == MARK_R2 && !leftovers());
+	t.fake.corrupt = false;
+	UNTIL(!leased());
+	assert_int_equal(go(), RECONCILE_RESTORED);
+}
+
+static void
+test_large(void **state)
+{
+	size_t n = 6 << 20;
+	char *big = mem_alloc(n + 1), *got = mem_alloc(n + 1);
+	int fd;
+
+	(void)state;
+	for (size_t i = 0; i < n; i++)
+		big[i] = (char)('a' + i * 7 % 26 + i / 65536 % 3);
+	big[n] = '\0';
+	object(big);
+	owed(MARK_PUT);
+	assert_int_equal(go(), RECONCILE_RESTORED);
+	assert_int_equal(t.rep.bytes, n);
+	fd = open(key, O_RDONLY);
+	assert_int_equal(read(fd, got, n + 1), (ssize_t)n);
+	assert_memory_equal(got, big, n);
+	close(fd);
+	mem_free(big);
+	mem_free(got);
+}
+
+/* The disk is slower than R2: R2 waits, nothing piles up. */
+static void
+test_slow_disk(void **state)
+{
+	size_t n = 40 << 20;
+	char *big = mem_alloc(n + 1);
+
+	(void)state;
+	memset(big, 'x', n);
+	big[n] = '\0';
+	object(big);
+	mem_free(big);
+	owed(MARK_PUT);
+	t.fake.chunk = 8 << 20;
+	assert_int_equal(go(), RECONCILE_RESTORED);
+	assert_int_equal(t.rep.bytes, n);
+	assert_true(t.fake.pauses > 0);
+}
+
+static void
+test_no_space(void **state)
+{
+	(void)state;
+	old_file("base");
+	object("new");
+	owed(MARK_PUT);
+	t.conf.min_free = UINT64_C(1) << 60;
+	assert_int_equal(go(), RECONCILE_DEFERRED);
+	assert_int_equal(t.rep.e, ERR_NOSPACE);
+	assert_non_null(strstr(t.rep.why, "min-free"));
+	assert_int_equal(t.fake.gets, 0);
+	assert_true(file_is("base") && !leftovers());
+	UNTIL(!leased());
+	/* what needs no room is done */
+	t.fake.before = NULL;
+	assert_int_equal(unlink(key), 0);
+	assert_int_equal(go(), RECONCILE_DELETED);
+	t.conf.min_free = 0;
+}
+
+static void
+test_in_use(void **state)
+{
+	int fd;
+
+	(void)state;
+	old_file("base");
+	object("new");
+	owed(MARK_PUT);
+	fd = open(key, O_RDWR);
+	assert_int_equal(go(), RECONCILE_DEFERRED);
+	assert_int_equal(t.rep.e, ERR_BUSY);
+	assert_true(file_is("base") && !leftovers() && mark_now().side == MARK_R2);
+	UNTIL(!leased());
+	assert_int_equal(flock(fd, LOCK_EX), 0);
+	assert_int_equal(go(), RECONCILE_DEFERRED);
+	assert_int_equal(t.rep.e, ERR_BUSY);
+	close(fd);
+	UNTIL(!leased());
+	assert_int_equal(go(), RECONCILE_RESTORED);
+	assert_true(t.rep.clean && file_is("new"));
+}
+
+static void
+test_in_the_way(void **state)
+{
+	(void)state;
+	assert_int_equal(mkdir(key, 0755), 0);
+	object("new");
+	owed(MARK_PUT);
+	assert_int_equal(go(), RECONCILE_FAILED);
+	assert_int_equal(t.rep.e, ERR_EXISTS);
+	assert_false(leftovers());
+	UNTIL(!leased());
+	assert_int_equal(rmdir(key), 0);
+	assert_int_equal(go(), RECONCILE_RESTORED);
+}
+
+static void
+mark_moves(void)
+{
+	struct local_stat st = look();
+
+	marks_set(t.cluster, 0, KEY(key), (struct mark_write){ .op = MARK_PUT, .side = MARK_R2, .base = reconcile_base(&st) }, 60000, NULL, on_set, NULL);
+}
+
+static void
+test_mark_moves(void **state)
+{
+	static const char *const ops[] = { "head", "get" };
+
+	(void)state;
+	for (size_t o = 0; o < 2; o++)
+		for (unsigned n = 1;; n++) {
+			unlink(key);
+			old_file("base");
+			object("new");
+			owed(MARK_PUT);
+			t.when = ops[o];
+			t.at = n;
+			t.seen = 0;
+			t.act = mark_moves;
+			go();
+			t.when = NULL;
+			if (t.seen < n)
+				break;
+			assert_false(t.rep.clean);
+			assert_true(mark_now().gen > 0);
+			UNTIL(!leased());
+			converge();
+			assert_true(file_is("new") && object_is("new") && !leftovers());
+		}
+}
+
+static void
+test_lease_lost(void **state)
+{
+	(void)state;
+	old_file("base");
+	object("new");
+	owed(MARK_PUT);
+	t.fake.hold = "get";
+	start();
+	UNTIL(t.fake.gets == 1);
+	redis_do(&t.redis, "HDEL r2shim:{test}:leases %s", key);
+	redis_wait(t.loop, &t.done);
+	assert_int_equal(t.rep.result, RECONCILE_FAILED);
+	assert_int_equal(t.rep.e, ERR_LEASE_LOST);
+	assert_true(file_is("base"));
+	t.fake.hold = NULL;
+	assert_int_equal(go(), RECONCILE_RESTORED);
+	assert_true(t.rep.clean && file_is("new") && !leftovers());
+}
+
+static enum err
+r2_down(void *arg, const char *what)
+{
+	return strcmp(arg, what) == 0 && (t.at == 0 || ++t.seen == t.at) ? ERR_UNAVAIL : ERR_OK;
+}
+
+static void
+test_r2_down(void **state)
+{
+	static const struct {
+		const char *what;
+		unsigned at;
+	} when[] = { { "head", 1 }, { "get", 1 }, { "head", 2 } };
+
+	(void)state;
+	old_file("base");
+	object("new");
+	owed(MARK_PUT);
+	t.fake.before = r2_down;
+	for (size_t i = 0; i < 3; i++) {
+		t.fake.arg = (void *)(uintptr_t)when[i].what;
+		t.at = when[i].at;
+		t.seen = 0;
+		assert_int_equal(go(), RECONCILE_FAILED);
+		assert_int_equal(t.rep.e, ERR_UNAVAIL);
+		assert_true(t.rep.r2);
+		assert_true(file_is(i < 2 ? "base" : "new"));
+		UNTIL(!leased());
+	}
+	/* Ours is in place, and the mark knows it; what it replaced was still there. */
+	t.fake.before = NULL;
+	assert_true(leftovers());
+	{
+		struct local_stat st = look();
+		struct mark_base now = reconcile_base(&st);
+		struct mark m = mark_now();
+
+		assert_true(marks_base_same(&m.base, &now));
+	}
+	assert_int_equal(go(), RECONCILE_EQUAL);
+	assert_true(t.rep.clean && file_is("new") && !leftovers());
+	assert_int_equal(t.fake.gets, 2);
+}
+
+/* Broken off at each request, and at moments between them; then somebody else, perhaps after the site has written. */
+static bool
+broken_off(unsigned at, void (*act)(void))
+{
+	static const struct {
+		const char *hold;
+		unsigned heads, gets;
+	} when[] = { { "head", 1, 0 }, { "get", 1, 1 }, { "head", 2, 1 } };
+
+	t.fake.heads = t.fake.gets = 0;
+	start();
+	if (at < 3) {
+		if (at == 2)
+			UNTIL(t.fake.gets == 1);
+		t.fake.hold = when[at].hold;
+		UNTIL(t.fake.heads == when[at].heads && t.fake.gets == when[at].gets);
+	} else {
+		for (unsigned i = 3; i < at && !t.done; i++)
+			loop_run_until(t.loop, &t.done, 0);
+	}
+	t.fake.hold = NULL;
+	if (t.done)
+		return false;
+	reconcile_cancel(&t.r);
+	assert_null(t.r);
+	run_for(2);
+	assert_false(t.done);
+	if (act != NULL)
+		act();
+	run_for(15);
+	UNTIL(!leased());
+	converge();
+	if (!file_is(t.want) || !object_is(t.want) || leftovers())
+		fail_msg("broken off at %u: \"%s\"", at, t.want);
+	return true;
+}
+
+static void
+test_cancel(void **state)
+{
+	static void (*const acts[])(void) = { NULL, site_renames, site_rewrites, site_unlinks };
+	unsigned ran = 0;
+	bool ended;
+
+	(void)state;
+	t.fake.chunk = 1;
+	for (unsigned absent = 0; absent < 2; absent++)
+		for (size_t a = 0; a < 4; a++)
+			for (unsigned at = 0; at < 60; at++) {
+				unlink(key);
+				if (!absent)
+					old_file("base");
+				object("new");
+				owed(MARK_PUT);
+				snprintf(t.want, sizeof t.want, "new");
+				ended = !broken_off(at, acts[a]);
+				ran++;
+				if (ended)
+					break;
+			}
+	print_message("    broken off %u times\n", ran);
+	assert_true(ran >= 100);
+}
+
+/* A process that died in a swap: its leavings are judged before anything else, whatever the mark says by now. */
+
+static void (*at_step_act)(void);
+static const char *die_at;
+
+static void
+on_step(void *arg, const char *step)
+{
+	(void)arg;
+	if (strcmp(step, "rename") == 0 && at_step_act != NULL)
+		at_step_act();
+	if (strcmp(step, die_at) == 0)
+		_exit(0);
+}
+
+static void
+dies(const char *step, void (*act)(void))
+{
+	struct local_stat base = look();
+	struct local_stat st;
+	enum local_swap_result r;
+	pid_t pid = fork();
+	int status, fd;
+
+	if (pid == 0) {
+		struct local_swap *s = local_swap_new(t.local, KEY(key), &base);
+
+		die_at = step;
+		at_step_act = act;
+		local_swap_watch(s, on_step, NULL);
+		if (local_swap_create(s, &fd) != ERR_OK || write(fd, "new", 3) != 3)
+			_exit(1);
+		if (local_swap_in(s, &(struct local_swap_meta){ .mtime_ns = MTIME }, &r, &st) != ERR_OK)
+			_exit(1);
+		_exit(strcmp(step, "end") != 0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void
+test_leavings(void **state)
+{
+	struct local_stat none = { .exists = false };
+
+	(void)state;
+	/* After the exchange, and the site had written just before it: its file has its name again, and goes to R2. */
+	old_file("base");
+	object("new");
+	owed(MARK_PUT);
+	dies("judge", site_renames);
+	assert_true(file_is("new") && leftovers());
+	assert_int_equal(go(), RECONCILE_COPIED);
+	assert_true(t.rep.clean && file_is("site's") && object_is("site's") && !leftovers());
+	/* A file where there was none, and the site removes it: a later delete, although the mark says that there was none. */
+	assert_int_equal(unlink(key), 0);
+	object("new");
+	owed(MARK_PUT);
+	dies("judge", NULL);
+	assert_true(file_is("new"));
+	assert_int_equal(unlink(key), 0);
+	assert_int_equal(go(), RECONCILE_DELETED);
+	assert_true(t.rep.clean && file_is("") && object_is("") && !leftovers());
+	/* ... and if nobody does anything it is equal, and the mark knew it */
+	object("new");
+	owed_since(&none, MARK_PUT);
+	dies("end", NULL);
+	assert_int_equal(go(), RECONCILE_EQUAL);
+	assert_true(t.rep.clean && file_is("new") && !leftovers());
+	/* Before the rename: as if nothing had been. */
+	run_for(15);
+	object("new");
+	fakestore_get(&t.fake, key)->meta.mtime_ns++;
+	owed(MARK_PUT);
+	dies("rename", NULL);
+	assert_true(leftovers());
+	assert_int_equal(go(), RECONCILE_RESTORED);
+	assert_true(t.rep.clean && file_is("new") && !leftovers());
+	/* The mark was lost with Redis, and its key is clean: the taken-out file is not. */
+	for (unsigned marked = 0; marked < 2; marked++) {
+		run_for(15);
+		object("new");
+		dies("judge", site_renames);
+		assert_true(file_is("new"));
+		if (marked)
+			mark_as(MARK_DISK(MARK_PUT));
+		assert_int_equal(go(), RECONCILE_COPIED);
+		assert_true(t.rep.clean && file_is("site's") && object_is("site's") && !leftovers());
+	}
+	dies("judge", site_renames);
+	mark_as(MARK_DISK(MARK_DELETE));
+	assert_int_equal(go(), RECONCILE_COPIED);	/* its mtime is another */
+	assert_true(t.rep.clean && file_is("site's") && object_is("site's") && !leftovers());
+}
+
+/* A write of unknown outcome: its base is in doubt, and stays so. */
+static void
+test_unconfirmed(void **state)
+{
+	struct local_stat st;
+	struct mark_write w = { .op = MARK_PUT, .side = MARK_R2 };
+	struct mark m;
+
+	(void)state;
+	old_file("base");
+	object("new");
+	st = look();
+	w.base = reconcile_base(&st);
+	w.base.unconfirmed = true;
+	mark_as(w);
+	/* so that it is not cleared */
+	t.fake.before = r2_down;
+	t.fake.arg = (char[]){ "head" };
+	t.at = 2;
+	assert_int_equal(go(), RECONCILE_FAILED);
+	assert_true(file_is("new"));
+	m = mark_now();
+	st = look();
+	w.base = reconcile_base(&st);
+	assert_true(marks_base_same(&m.base, &w.base) && m.base.unconfirmed);
+	UNTIL(!leased());
+	t.fake.before = NULL;
+	assert_int_equal(go(), RECONCILE_EQUAL);
+	assert_true(t.rep.clean);
+}
+
+int
+main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(test_restore), TEST(test_new_folder), TEST(test_remove), TEST(test_later), TEST(test_written_meanwhile), TEST(test_bad_bytes),
+		TEST(test_large), TEST(test_slow_disk), TEST(test_no_space), TEST(test_in_use), TEST(test_in_the_way), TEST(test_mark_moves),
+		TEST(test_lease_lost), TEST(test_r2_down), TEST(test_cancel), TEST(test_leavings), TEST(test_unconfirmed),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
