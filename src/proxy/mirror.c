@@ -87,6 +87,14 @@ struct link {
 	bool marked, settled;
 };
 
+/* A file that we have put in a key's place ourselves. */
+struct own {
+	uint64_t key;			/* its hash; that the file is the very one is what counts */
+	struct mark_base file;
+};
+/* So many are remembered: an event follows its rename at once. */
+#define OWN_MAX 1024
+
 struct mirror {
 	const struct reconcile_env *env;
 	struct local *local;		/* the pool's; a reload does not change it */
@@ -97,6 +105,7 @@ struct mirror {
 	size_t looking;
 	size_t running, unleased;
 	bool armed;
+	struct own *own;		/* OWN_MAX, by hash; NULL: none yet */
 	struct loop_call pump;
 	size_t room_at;
 	void (*room)(void *arg);
@@ -413,13 +422,40 @@ marked_cb(void *arg, enum err e)
 	copy_queue(it);
 }
 
-/* What the disk shows is what a write to R2 found there: the event is older than that write, and told of already. */
+static uint64_t
+key_hash(const char *key, size_t klen)
+{
+	uint64_t h = UINT64_C(0xcbf29ce484222325);
+
+	for (size_t i = 0; i < klen; i++)
+		h = (h ^ (unsigned char)key[i]) * UINT64_C(0x100000001b3);
+	return h ^ h >> 32;
+}
+
+static void
+own_add(struct mirror *m, const char *key, size_t klen, const struct mark_base *file)
+{
+	uint64_t h = key_hash(key, klen);
+
+	if (m->own == NULL)
+		m->own = mem_calloc(OWN_MAX, sizeof *m->own);
+	m->own[h % OWN_MAX] = (struct own){ h, *file };
+}
+
+/*
+ * Is the event told of already? What the disk shows is the file that a write to R2 found there: the event is older than that write. Or
+ * it is the one that we have put there ourselves.
+ */
 static bool
-is_base(const struct item *it)
+is_old(const struct item *it)
 {
 	const struct mark *m = it->hold != NULL ? &hold_lease(it->hold)->seen : NULL;
 	struct mark_base now = reconcile_base(&it->st);
+	uint64_t h = key_hash(it->key, it->klen);
+	const struct own *own = it->m->own != NULL ? &it->m->own[h % OWN_MAX] : NULL;
 
+	if (now.exists && own != NULL && own->key == h && marks_base_same(&own->file, &now))
+		return true;
 	return m != NULL && m->gen > 0 && m->side == MARK_R2 && !m->base.unconfirmed && marks_base_same(&m->base, &now);
 }
 
@@ -427,6 +463,7 @@ static void
 synced_cb(void *arg)
 {
 	struct item *it = arg;
+	struct mark mark;
 
 	place_end(it);
 	if (it->again || (it->hold != NULL && !hold_held(it->hold))) {
@@ -462,9 +499,12 @@ synced_cb(void *arg)
 		item_check_done(it);
 		return;
 	}
-	if (is_base(it)) {
+	if (is_old(it)) {
 		mark_ended(it);
-		copy_queue(it);
+		if (it->mark_stage == MARK_STAGE_NONE && dirty_get(it->m->dirty, it->key, it->klen, &mark))
+			copy_queue(it);
+		else
+			item_check_done(it);
 		return;
 	}
 	it->mark_stage = MARK_STAGE_MARK;
@@ -583,6 +623,8 @@ reconciled_cb(void *arg, const struct reconcile_report *r)
 		snprintf(m->trouble, sizeof(m->trouble), "%s", r->why);
 	else if (r->e == ERR_OK)
 		m->trouble[0] = '\0';
+	if (r->placed.known)
+		own_add(m, it->key, it->klen, &r->placed);
 	if (r->result == RECONCILE_COPIED || r->result == RECONCILE_DELETED)
 		run_disk_write(m->env->cluster);
 	if (r->clean) {
@@ -839,6 +881,7 @@ mirror_free(struct mirror **mp)
 	while (map_next(m->items, &pos, &key, &klen, &val))
 		item_free(val);
 	loop_call_cancel(&m->pump);
+	mem_free(m->own);
 	map_free(&m->items);
 	mem_free(m);
 }

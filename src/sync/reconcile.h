@@ -40,6 +40,7 @@ struct reconcile_report {
 	bool clean;		/* the sides are equal and no mark stands: nobody wrote meanwhile */
 	uint64_t gen;		/* the mark's gen that was cleared (clean) */
 	uint64_t bytes;		/* sent, or fetched */
+	struct mark_base placed;	/* RESTORED: the file that is there now; an event that shows it is our own */
 	uint64_t wait_ms;	/* so long R2 takes no other write of this key; 0: nothing is known */
 	char why[256];		/* for a person; "" if all is well */
 };

@@ -400,6 +400,8 @@ on_swapped(void *arg)
 		r->carried = r->swapped == LOCAL_SWAP_DONE;
 		if (r->carried)
 			r->report.result = r->remote ? RECONCILE_RESTORED : RECONCILE_REMOVED;
+		if (r->carried && r->remote)
+			r->report.placed = reconcile_base(&r->swap_st);
 		go = reconcile_to(r, STEP_RECORD);
 	}
 	if (go == GO_ON)
