@@ -129,4 +129,59 @@ def two_sides():
     ]
 
 
-VARIANTS = one_key() + two_sides()
+def absence():
+    needs_three = (("is there", 2), ("is there", 4), ("no side", 1))		# changes
+    def loses(name, defines, shows, why="RESURRECTED"):
+        return Variant(name, "absence.pml", defines, "loses", shows, why=why)
+
+    def holds(name, defines, shows, **more):
+        return Variant(name, "absence.pml", defines, "holds", shows, **more)
+    return [
+        holds("absence", "UNMOUNT", "the site goes up to `read-r2` and back as far as `passthrough`, up to three steps; two changes; events are lost once; "
+              "the disk is unmounted once", reach=True, unreached=[f"{step}\\n',{name}" for step, name in needs_three]),
+        holds("absence-unwatched", "SWITCHED_OFF", "the same, and in `passthrough` nobody watches"),
+        loses("absence-no-census", "NO_CENSUS", "no census: a rescan of the disk cannot see what is missing"),
+        loses("absence-no-census-0", "NO_CENSUS SWITCHED_OFF", "the same, down to phase 0 and up again"),
+        loses("absence-no-rescan", "TRUSTS_THE_WATCHER SWITCHED_OFF", "0 -> 1 asks for neither rescan nor census"),
+        loses("absence-ctime", "RESCAN_BY_CTIME", "a rescan looks at ctimes alone: a file's does not move when its folder is renamed", why="DIVERGED"),
+        loses("absence-folders", "FOLDERS_AS_FILES", "a folder's event is not taken for all names below it"),
+        loses("absence-stale-census", "CENSUS_GOES_ON", "a census that had begun before events were lost counts as the one that is due"),
+        loses("absence-reads", "READS_R2_MEANWHILE", "R2 is read first while a census is due"),
+        holds("absence-gate", "GATE_OPEN", "no gate before `read-r2`: not needed for this, as the disk is read first until the census is done"),
+        loses("absence-unmounted", "NO_SENTINEL UNMOUNT", "the disk's marker file is not asked for, and the disk is unmounted", why="BROKEN|DELETE"),
+        holds("absence-three", "UNMOUNT SWITCHED_OFF CHANGES=3", "three changes", deep=True),
+    ]
+
+
+def lag():
+    def loses(name, defines, shows, why="RESURRECTED"):
+        return Variant(name, "lag.pml", defines, "loses", shows, why=why)
+
+    def holds(name, defines, shows, **more):
+        return Variant(name, "lag.pml", defines, "holds", shows, **more)
+    own = "READ_THROUGH_THE_WRITER OLDER_COUNTS"
+    return [
+        loses("lag", "", "a delete on the disk through A, read through B at once: the coordination lag, which is measured and shown"),
+        loses("lag-own-copy", "KINDS=12 OWN_COPY", "R2-first writes; B falls back by its own, late copy of the marks"),
+        holds("lag-ask-redis", "KINDS=12", "R2-first writes; B asks Redis before it falls back"),
+        holds("lag-three", "KINDS=12 WRITES=3", "the same, three writes"),
+        holds("lag-writer", own, "any writes, read through the proxy that wrote: its copy moves before the answer, messages apply by gen"),
+        loses("lag-arrival", f"{own} BY_ARRIVAL", "the same, and messages apply as they come", why="STALE"),
+        holds("lag-cut-armed", "KINDS=12 CUT", "B is cut off, armed: 503 instead of a fallback"),
+        loses("lag-cut-falls-back", "KINDS=12 CUT OWN_COPY", "the same, and it falls back"),
+        holds("lag-cut-unarmed", "KINDS=3 CUT_FOR_EVER LOCAL_FIRST", "B is cut off, nobody writes R2 first: it reads the disk first"),
+        loses("lag-cut-reads-r2", "KINDS=3 CUT_FOR_EVER", "the same, and it goes on reading R2 first"),
+    ]
+
+
+def duties():
+    def row(name, defines, expected, shows):
+        return Variant(name, "duties.pml", defines, expected, shows, why="RESURRECTED" if expected == "loses" else "")
+    return [
+        row("duties", "", "holds", "5 -> 6: writes are carried to the disk until every known member was heard in 6; 6 -> 5 is refused once all are in 6"),
+        row("duties-heartbeats", "BY_HEARTBEAT", "loses", "until no heartbeat of a member in 5 is found in Redis, which may be emptied"),
+        row("duties-back", "BACK", "loses", "6 -> 5 is allowed when all are in 6"),
+    ]
+
+
+VARIANTS = one_key() + two_sides() + absence() + lag() + duties()
