@@ -85,10 +85,16 @@ byte left_base, left_out, left_ours;
 #define op_of(v) (bytes[v] == 0 -> 'D' : 'P')
 
 /* ---- the switches: each takes one rule out ---- */
-#ifdef ANNOUNCE_LATER
-#define ANNOUNCED true		/* leases and deadlines do not wait until the marks are back */
+/* Leases, and the deadlines of intents, wait until the marks are back. */
+#ifdef LEASED_EARLY
+#define ANNOUNCED true
 #else
 #define ANNOUNCED (!k.on)
+#endif
+#ifdef EXPIRED_EARLY
+#define MAY_RUN_OUT true
+#else
+#define MAY_RUN_OUT (!k.on)
 #endif
 #ifdef LEFT_IS_GARBAGE
 #define TIDY true
@@ -215,7 +221,7 @@ look:	if
 		mark_set(first[i], op[i], base, true);
 #endif
 		lease = lease | (first[i] == LOCAL -> L_LEASE : R_LEASE);
-		say("%c%c%d: lease, intent\n", first[i], op[i], i + 1)
+		say("%c%c%d: begins, intent\n", first[i], op[i], i + 1)
 	}
 #ifdef CUT_OFF_WRITES
 	:: atomic {
@@ -285,7 +291,7 @@ unknown:
 #endif
 	/* rule 6: a mark that stands keeps its side */
 	atomic {
-		LANDED(i) && ANNOUNCED ->
+		LANDED(i) && MAY_RUN_OUT ->
 		if
 #ifndef EXPIRED_TAKES_SIDE
 		:: m.on ->
