@@ -13,6 +13,7 @@ import pytest
 
 from harness import TOP, eventually, free_port, temp_dir
 from history import content
+from stack import PHASES
 from web import SiteClient
 
 django = pytest.importorskip("django")
@@ -427,7 +428,7 @@ def test_in_every_phase(make_stack, kind):
         assert sorted(storage.listdir("")[1]) == sorted(kept)
     once("passthrough")
     assert stack.in_r2() == {}		# in phase 0 nothing is copied
-    for phase in ("dual-write", "backfill", "read-r2", "validate"):
+    for phase in PHASES[1:]:
         made.proxy.climb(phase)
         once(phase)
     made.proxy.drained()
