@@ -24,6 +24,12 @@ allow_token(const struct conf_prefix *p, const struct http1_head *h)
 	return x->value.n == skip + n && str_slice_ieq(x->value.p, skip, scheme) && digest_equal(x->value.p + skip, p->token, n);
 }
 
+bool
+allow_network(const struct conf_prefix *p, const char *client)
+{
+	return p->networks.v == NULL || network_has(p->nets, p->networks.n, client);
+}
+
 static bool
 method_listed(const struct conf_prefix *p, const struct http1_head *h)
 {
@@ -40,7 +46,7 @@ allow_judge(const struct conf_prefix *p, const struct http1_head *h, const char 
 {
 	if (!method_listed(p, h))
 		return ALLOW_NOT_METHOD;
-	if (p->networks.v != NULL && !network_has(p->nets, p->networks.n, client))
+	if (!allow_network(p, client))
 		return ALLOW_NOT_HERE;
 	if (allow_token(p, h))
 		return ALLOW_TOKEN;

@@ -24,6 +24,8 @@ enum allow_verdict {
 	ALLOW_NO_RULE		/* 403: ours to carry out, and nothing says who may */
 };
 
+/* Is the client in one of the prefix's networks, or does it have none? */
+bool allow_network(const struct conf_prefix *p, const char *client);
 /* Does the request bear the prefix's token? */
 bool allow_token(const struct conf_prefix *p, const struct http1_head *h);
 /* Does the prefix have rules of its own for those who change something? */

@@ -15,6 +15,13 @@ is_ours(const struct request *r)
 	return r->route.what == ROUTE_STORE || r->route.what == ROUTE_REMOVE || r->route.what == ROUTE_FIRST;
 }
 
+/* What only the token opens. */
+static bool
+is_privileged_read(const struct request *r)
+{
+	return r->route.what == ROUTE_LIST || (r->route.what == ROUTE_READ && r->route.prefix->class != CONF_CLASS_PUBLIC);
+}
+
 void
 auth_take(struct request *r, const struct http1_head *h)
 {
@@ -24,9 +31,12 @@ auth_take(struct request *r, const struct http1_head *h)
 	if (p == NULL || r->route.what == ROUTE_REFUSE)
 		return;
 	r->auth.token = allow_token(p, h);
-	if (!r->route.changes)
-		return;
 	forward_client(r->snap->trust, h, r->peer, client);
+	if (!r->route.changes) {
+		if (is_privileged_read(r) && !allow_network(p, client))
+			r->auth.verdict = ALLOW_NOT_HERE;
+		return;
+	}
 	r->auth.verdict = allow_judge(p, h, client, is_ours(r));
 	if (r->auth.verdict == ALLOW_ASK)
 		forward_question(&r->auth.head, h, p->auth, r->peer, forward_trusted(r->snap->trust, r->peer));
@@ -152,7 +162,7 @@ step_auth(struct request *r)
 		return refuse_method(r);
 	case ALLOW_NOT_HERE:
 		count("network");
-		return request_answer(r, 403, NULL, "nobody may write here from this network");
+		return request_answer(r, 403, NULL, "not from this network");
 	case ALLOW_NO_TOKEN:
 		count("refused");
 		return request_answer(r, 401, "WWW-Authenticate: Bearer\r\n", "this prefix needs its bearer token");
