@@ -57,6 +57,7 @@ static const struct {
 	[STEP_GONE_AGAIN] = { "gone-again", gone_again },
 	[STEP_BACK_LOOK] = { "back-look", reconcile_back_look },
 	[STEP_BACK_HEAD] = { "back-head", reconcile_back_head },
+	[STEP_BACK_SURE] = { "back-sure", reconcile_back_sure },
 	[STEP_BACK_COMPARE] = { "back-compare", reconcile_back_compare },
 	[STEP_BACK_FETCH] = { "back-fetch", reconcile_back_fetch },
 	[STEP_BACK_SWAP] = { "back-swap", reconcile_back_swap },

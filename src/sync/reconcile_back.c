@@ -294,10 +294,8 @@ compare(struct reconcile *r)
 {
 	const struct reconcile_look *l = &r->look;
 
-	if (!r->remote && !l->exists)
-		return reconcile_to(r, STEP_FINISH);
 	if (!r->remote)
-		return r->lease.seen.op == MARK_DELETE ? carry(r) : reconcile_fail(r, ERR_NOTFOUND, unproven_text);
+		return reconcile_to(r, STEP_BACK_SURE);
 	if (l->exists && l->st.size == r->meta.size && r->meta.has_md5 && (!r->meta.has_mtime || l->st.mtime_ns == r->meta.mtime_ns))
 		return reconcile_to(r, STEP_BACK_COMPARE);
 	return carry(r);
@@ -322,6 +320,62 @@ enum go
 reconcile_back_head(struct reconcile *r)
 {
 	r->op = store_head(r->env.r2, r->key, r->klen, cluster_limit_ms(r->env.cluster), on_head, r);
+	return GO_WAIT;
+}
+
+/* The bucket may be missing, not the key. The answer to a GET tells them apart. */
+
+static enum go
+absent(struct reconcile *r)
+{
+	if (!r->look.exists)
+		return reconcile_to(r, STEP_FINISH);
+	return r->lease.seen.op == MARK_DELETE ? carry(r) : reconcile_fail(r, ERR_NOTFOUND, unproven_text);
+}
+
+static void
+on_present(void *arg, const struct store_meta *m, bool partial, uint64_t first, uint64_t n, uint64_t total)
+{
+	struct reconcile *r = arg;
+
+	(void)m;
+	(void)partial;
+	(void)first;
+	(void)n;
+	(void)total;
+	store_cancel(r->env.r2, &r->op);
+	if (reconcile_anew(r, STEP_BACK_LOOK, ERR_CHANGED, "the object was written meanwhile") == GO_ON)
+		reconcile_drive(r);
+}
+
+static void
+on_byte(void *arg, const void *p, size_t n)
+{
+	(void)arg;
+	(void)p;
+	(void)n;
+}
+
+static void
+on_sure(void *arg, enum err e)
+{
+	struct reconcile *r = arg;
+	enum go go;
+
+	r->op = NULL;
+	go = e == ERR_NOTFOUND ? absent(r) : reconcile_fail_r2(r, e, "R2, GET");
+	if (go == GO_ON)
+		reconcile_drive(r);
+}
+
+enum go
+reconcile_back_sure(struct reconcile *r)
+{
+	static const struct store_get_cb cb = { on_present, on_byte, on_sure };
+	struct store_get g = { .key = r->key, .klen = r->klen };
+
+	g.first_byte_ms = g.stall_ms = cluster_limit_ms(r->env.cluster);
+	r->op = store_get(r->env.r2, &g, &cb, r);
 	return GO_WAIT;
 }
 

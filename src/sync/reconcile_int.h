@@ -38,6 +38,7 @@ enum step {
 	STEP_GONE_AGAIN,	/* a file that came meanwhile */
 	STEP_BACK_LOOK,		/* side r2: the disk's file */
 	STEP_BACK_HEAD,		/* then: what has R2 */
+	STEP_BACK_SURE,		/* nothing, it says: but a HEAD's 404 does not say what is missing */
 	STEP_BACK_COMPARE,	/* it looks equal: is it */
 	STEP_BACK_FETCH,	/* the bytes, into a file beside it */
 	STEP_BACK_SWAP,		/* in, if the file still is the mark's base */
@@ -137,6 +138,7 @@ enum go reconcile_record(struct reconcile *r);
 enum go reconcile_forget(struct reconcile *r);
 enum go reconcile_back_look(struct reconcile *r);
 enum go reconcile_back_head(struct reconcile *r);
+enum go reconcile_back_sure(struct reconcile *r);
 enum go reconcile_back_compare(struct reconcile *r);
 enum go reconcile_back_fetch(struct reconcile *r);
 enum go reconcile_back_swap(struct reconcile *r);

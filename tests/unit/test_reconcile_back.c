@@ -743,6 +743,35 @@ test_r2_down(void **state)
 	assert_int_equal(t.fake.gets, 2);
 }
 
+/* A HEAD's 404 has no body: it may be the bucket that is missing. The file stays, and the mark too. */
+static enum err
+no_bucket(void *arg, const char *what)
+{
+	(void)arg;
+	return strcmp(what, "head") == 0 ? ERR_NOTFOUND : ERR_NOBUCKET;
+}
+
+static void
+test_no_bucket(void **state)
+{
+	(void)state;
+	t.fake.before = no_bucket;
+	for (unsigned absent = 0; absent < 2; absent++)
+		for (unsigned op = 0; op < 2; op++) {
+			unlink(key);
+			if (!absent)
+				old_file("base");
+			object("there");
+			owed(op ? MARK_DELETE : MARK_PUT);
+			assert_int_equal(go(), RECONCILE_FAILED);
+			assert_int_equal(t.rep.e, ERR_NOBUCKET);
+			assert_true(t.rep.r2 && mark_now().gen > 0 && file_is(absent ? "" : "base"));
+			UNTIL(!leased());
+		}
+	t.fake.before = NULL;
+	assert_int_equal(go(), RECONCILE_RESTORED);
+}
+
 /* Broken off at each request, and at moments between them; then somebody else, perhaps after the site has written. */
 static bool
 broken_off(unsigned at, void (*act)(void))
@@ -941,7 +970,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_restore), TEST(test_new_folder), TEST(test_remove), TEST(test_later), TEST(test_written_meanwhile), TEST(test_bad_bytes),
 		TEST(test_large), TEST(test_slow_disk), TEST(test_no_space), TEST(test_in_use), TEST(test_in_the_way), TEST(test_mark_moves),
-		TEST(test_lease_lost), TEST(test_r2_down), TEST(test_cancel), TEST(test_leavings), TEST(test_unconfirmed),
+		TEST(test_lease_lost), TEST(test_r2_down), TEST(test_no_bucket), TEST(test_cancel), TEST(test_leavings), TEST(test_unconfirmed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
