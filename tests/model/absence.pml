@@ -1,6 +1,6 @@
 /*
- * What nobody marked: files that are removed or renamed, and folders that are renamed, while nobody watches: in phase 0, or by a watcher
- * that loses events. A site of three names goes up to read-r2, back to passthrough, and up again.
+ * What nobody marked: files that are removed or renamed, and folders that are renamed, while nobody watches: in
+ * phase 0, or by a watcher that loses events. A site of three names goes up to read-r2, back to 0, and up again.
  *
  * Phases: 0 passthrough, 1 dual-write, 2 backfill, 3 read-r2. Sets of names are bits.
  */
@@ -160,17 +160,21 @@ end:	do
 	} \
 	:: atomic { (deletes & k) && !(SEEN & k) && MAY_WALK -> \
 		if \
-		:: (r2 & k) && (disk & k) -> say("BROKEN: object %d is deleted, its file is only out of sight\n", k); assert(false) \
+		:: (r2 & k) && (disk & k) -> say("BROKEN: object %d is deleted, its file is only out of sight\n", k); \
+			assert(false) \
 		:: else \
 		fi; \
 		r2 = r2 & ~k; puts = puts & ~k; deletes = deletes & ~k; say("migrator: DELETE %d\n", k) \
 	} \
-	:: atomic { (deletes & k) && (SEEN & k) -> puts = puts | k; deletes = deletes & ~k; say("migrator: %d is there\n", k) } \
-	:: atomic { (puts & k) && !(deletes & k) && !(SEEN & k) && mounted && !(r2 & k) -> puts = puts & ~k; say("migrator: %d is on no side\n", k) }
+	:: atomic { (deletes & k) && (SEEN & k) -> puts = puts | k; deletes = deletes & ~k; \
+		say("migrator: %d is there\n", k) } \
+	:: atomic { (puts & k) && !(deletes & k) && !(SEEN & k) && mounted && !(r2 & k) -> puts = puts & ~k; \
+		say("migrator: %d is on no side\n", k) }
 	RECONCILE(DA)
 	RECONCILE(DB)
 	RECONCILE(EA)
-	:: atomic { phase >= 2 && !filled && mounted -> r2 = r2 | disk; filled = true; say("migrator: backfill, R2 has %d\n", r2) }
+	:: atomic { phase >= 2 && !filled && mounted -> r2 = r2 | disk; filled = true;
+		say("migrator: backfill, R2 has %d\n", r2) }
 	od
 }
 
@@ -194,7 +198,8 @@ active proctype operator()
 	}
 	:: atomic { phase == 1 -> phase = 2; say("operator: 1 -> 2\n") }
 	:: atomic { phase == 2 && GATE -> phase = 3; say("operator: 2 -> 3\n") }
-	:: atomic { phase > 0 && backs > 0 && (phase > 1 || empty(events)) -> backs--; phase--; say("operator: %d -> %d\n", phase + 1, phase) }
+	:: atomic { phase > 0 && backs > 0 && (phase > 1 || empty(events)) -> backs--; phase--;
+		say("operator: %d -> %d\n", phase + 1, phase) }
 	:: phase == 3 && backs == 0 -> break
 	od
 }
@@ -231,7 +236,8 @@ active proctype judge()
 	atomic {
 		if
 		:: r2 != disk || puts || deletes || phase != 3 ->
-			say("DIVERGED: phase %d, disk %d, R2 %d, marks put %d delete %d\n", phase, disk, r2, puts, deletes);
+			say("DIVERGED: phase %d, disk %d, R2 %d, marks put %d delete %d\n", phase, disk, r2, puts,
+				deletes);
 			assert(false)
 		:: else
 		fi

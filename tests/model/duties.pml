@@ -1,6 +1,6 @@
 /*
- * Duties at the end: proxies A and B go from r2-primary (5) to r2-only (6), one after the other. In 5 a write is carried to the disk, so
- * that the way back stays open; in 6 it is not. When may B stop?
+ * Duties at the end: proxies A and B go from r2-primary (5) to r2-only (6), one after the other. In 5 a write is
+ * carried to the disk, so that the way back stays open; in 6 it is not. When may B stop?
  */
 #define say printf
 

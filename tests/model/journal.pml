@@ -1,6 +1,6 @@
 /*
- * One key below r2-primary, where the disk is always the truth: proxy A is cut off from Redis and writes with its journal alone; proxy B
- * and a reconciler go on. What happens to A's mark when it reaches Redis again?
+ * One key below r2-primary, where the disk is always the truth: proxy A is cut off from Redis and writes with its
+ * journal alone; proxy B and a reconciler go on. What happens to A's mark when it reaches Redis again?
  *
  * Time is a counter that everybody shares, but A's clock may be behind by SKEW.
  */
@@ -38,7 +38,8 @@ active proctype a()
 #ifdef ANNOUNCED_BY_GEN
 		if
 		:: mark >= journal -> say("A: announces gen %d, a later one stands\n", journal)
-		:: mark < journal -> mark = journal; last = (last > journal -> last : journal); say("A: announces gen %d\n", journal)
+		:: mark < journal -> mark = journal; last = (last > journal -> last : journal);
+			say("A: announces gen %d\n", journal)
 		fi;
 #else
 		/* a mark that Redis never had is a new one */

@@ -1,6 +1,6 @@
 /*
- * One key, written through proxy A, on either side, and read through proxy B, which is in `validate` and goes by its own copy of the marks. The copy
- * follows Redis late; B may be cut off from Redis.
+ * One key, written through proxy A, on either side, and read through proxy B, which is in `validate` and goes by its
+ * own copy of the marks. The copy follows Redis late; B may be cut off from Redis.
  */
 #define say printf
 #define LOCAL 'L'
@@ -139,7 +139,8 @@ again:
 end:	atomic { floor = acked; floor_op = last; say("B: a read begins\n") };
 	if
 	:: atomic { READS_LOCAL -> v = disk; say("B: cut off, reads the disk\n") }
-	:: atomic { !READS_LOCAL && b_marked -> v = (b_side == LOCAL -> disk : r2); say("B: marked, reads %c\n", b_side) }
+	:: atomic { !READS_LOCAL && b_marked -> v = (b_side == LOCAL -> disk : r2);
+		say("B: marked, reads %c\n", b_side) }
 	:: atomic { !READS_LOCAL && !b_marked && !absent(r2) -> v = r2; say("B: clean, reads R2\n") }
 	:: atomic { !READS_LOCAL && !b_marked && absent(r2) -> say("B: clean, R2 has nothing\n"); goto missing }
 	fi;

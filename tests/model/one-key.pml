@@ -1,8 +1,8 @@
 /*
  * One key that is always written to the disk first: when must its mark be set and cleared, and who may copy?
  *
- * A writer (a client through a proxy that may die once), two workers that may hold the same job, a copier that asks nobody,
- * requests of dead workers that are still on the wire. The switches are described where they are used; run.py says which go together.
+ * A writer (a client through a proxy that may die once), two workers that may hold the same job, a copier that asks
+ * nobody, requests of dead workers that are still on the wire. variants.py says which switches go together.
  *
  * Contents of a file: 0 is absence, 1 and 2 are bytes. In R2 a tombstone object is a negative number.
  */
@@ -113,7 +113,8 @@ next:		skip
 active proctype deadline()
 {
 end:	do
-	:: atomic { unknown > 0 -> unknown--; open--; gen++; mark = gen; say("deadline: an intent runs out, mark gen %d\n", gen) }
+	:: atomic { unknown > 0 -> unknown--; open--; gen++; mark = gen;
+		say("deadline: an intent runs out, mark gen %d\n", gen) }
 	od
 }
 
@@ -164,7 +165,7 @@ inline look()
 #define MAY_TAKE true
 #endif
 
-/* Two of them. Without LEASE both may believe that the job is theirs: a lease that ran out, and a holder that does not know it. */
+/* Two of them. Without LEASE both may believe that the job is theirs: a lease ran out, and its holder does not know. */
 active [2] proctype worker()
 {
 	short job, etag, file;
@@ -183,7 +184,8 @@ again:
 	:: atomic {
 		if
 #ifdef IF_MATCH
-		:: etag == r2 && present(r2) == file && (file || r2 < 0 || RAW_DELETE) -> say("worker %d: already equal\n", _pid)
+		:: etag == r2 && present(r2) == file && (file || r2 < 0 || RAW_DELETE) ->
+			say("worker %d: already equal\n", _pid)
 		:: else ->
 			if
 			:: RAW_DELETE && !file -> r2 = 0; say("worker %d: DELETE\n", _pid)

@@ -1,10 +1,10 @@
 /*
- * One key while both sides may be written first: proxy A is in `validate` (disk first), proxy B in `r2-primary` (R2 first), and the
- * application writes straight to the disk and is noticed later.
+ * One key while both sides may be written first: proxy A is in `validate` (disk first), proxy B in `r2-primary` (R2
+ * first), and the application writes straight to the disk and is noticed later.
  *
- * N writes at the same time, each of any kind, put or delete; one reconciler at a time; processes die between any two steps and leave
- * requests on the wire; Redis may be emptied. Every version has a number: 0 is what was there at first, i + 1 what write i wrote.
- * A version is a stat, too: no two files have the same. Their bytes may be the same.
+ * N writes at the same time, each of any kind, put or delete; one reconciler at a time; processes die between any two
+ * steps and leave requests on the wire; Redis may be emptied. Every version has a number: 0 is what was there at first,
+ * i + 1 what write i wrote. A version is a stat, too: no two files have the same. Their bytes may be the same.
  */
 #define say printf
 #ifndef N
@@ -36,7 +36,7 @@ byte first[N];		/* LOCAL, R2, or APP: the side that is written first */
 byte op[N];		/* 'P' or 'D' */
 byte deletes;		/* bits: which are deletes */
 byte begun, acked;	/* bits */
-byte made;		/* bits: writes of the application that are on the disk; they are in an order without being acknowledged */
+byte made;		/* bits: the application's, on the disk; they have an order without being acknowledged */
 byte queued;		/* bits: changes of the application whose event has not been looked at */
 byte before[N];		/* bits: what was acknowledged before this one began */
 #define BIT(i) (1 << (i))
@@ -78,7 +78,8 @@ byte rec_ghost_body, rec_ghost_etag;
 bool left;
 byte left_base, left_out, left_ours;
 
-#define mark_copy(to, from) to.on = from.on; to.side = from.side; to.op = from.op; to.sure = from.sure; to.gen = from.gen; to.base = from.base
+#define mark_copy(to, from) to.on = from.on; to.side = from.side; to.op = from.op; to.sure = from.sure; \
+	to.gen = from.gen; to.base = from.base
 #define mark_drop(it) it.on = false; it.side = 0; it.op = 0; it.sure = false; it.gen = 0; it.base = 0
 /* The op first: it may be that of the mark itself. */
 #define mark_set(s, o, b, yes) gen++; m.op = o; m.side = s; m.base = b; m.sure = yes; m.on = true; m.gen = gen
@@ -160,9 +161,13 @@ byte meta[N + 1];
 #ifdef EVENT_IS_NEWS
 #define OLD_EVENT false
 #else
-#define OLD_EVENT ((m.on && m.side == R2 && stat(disk) == m.base && !UNKNOWABLE && SURE) || (!m.on && (disk == r2 || DESCRIBED)))
+#define OLD_EVENT ((m.on && m.side == R2 && stat(disk) == m.base && !UNKNOWABLE && SURE) || (!m.on && (disk == r2 || \
+	DESCRIBED)))
 #endif
-/* Rule 3, the end: absence has no stat. Where the base is absent all earlier events were handled before, and any later one is new. */
+/*
+ * Rule 3, the end: absence has no stat. Where the base is absent all earlier events were handled before, and any later
+ * one is new.
+ */
 #ifdef ABSENCE_IS_A_STAT
 #define UNKNOWABLE false
 #define DRAINED true
@@ -187,7 +192,10 @@ byte meta[N + 1];
 #define MOVED false
 #endif
 
-/* The watcher also hears what is known: one event of a write through a proxy, or of something before all this, comes at any later time. */
+/*
+ * The watcher also hears what is known: one event of a write through a proxy, or of something before all this, comes at
+ * any later time.
+ */
 #ifdef NO_NEWS
 bool news;
 #else
@@ -234,7 +242,8 @@ look:	if
 		gen++;
 		owed_gen = gen;
 		acked = acked | BIT(i);
-		say("%c%c%d: written without Redis, in A's journal only, gen %d, ACKNOWLEDGED\n", first[i], op[i], i + 1, gen);
+		say("%c%c%d: written without Redis, in A's journal only, gen %d, ACKNOWLEDGED\n", first[i], op[i],
+			i + 1, gen);
 		goto done
 	}
 #endif
@@ -255,7 +264,8 @@ look:	if
 	}
 	:: atomic { crashes > 0 -> goto dies }
 #ifdef LATE
-	:: atomic { crashes > 0 && first[i] == R2 -> ghost = ghost | BIT(i); say("its request is on the wire\n"); goto dies }
+	:: atomic { crashes > 0 && first[i] == R2 -> ghost = ghost | BIT(i); say("its request is on the wire\n");
+		goto dies }
 	:: atomic { crashes > 0 && first[i] == LOCAL -> late = true; say("the application goes on\n"); goto dies }
 #endif
 	fi;
@@ -272,7 +282,8 @@ look:	if
 		mark_set(first[i], op[i], base, true);
 #else
 		/* a put does not take a standing tombstone away: a file that is there is put in any case */
-		mark_set(first[i], (first[i] == LOCAL && m.on && m.side == LOCAL && m.op == 'D' -> 'D' : op[i]), base, true);
+		mark_set(first[i], (first[i] == LOCAL && m.on && m.side == LOCAL &&
+			m.op == 'D' -> 'D' : op[i]), base, true);
 #endif
 #endif
 		remember_first();
@@ -313,8 +324,10 @@ unknown:
 	if
 	:: atomic { !late && wrote -> wrote = false; goto event }
 	:: !late && !wrote -> goto done
-	:: atomic { late -> late = false; say("%c%c%d: the application's late write never comes\n", first[i], op[i], i + 1); goto done }
-	:: atomic { late -> disk = i + 1; queue(i); say("%c%c%d: the application's late write lands\n", first[i], op[i], i + 1); goto event }
+	:: atomic { late -> late = false;
+		say("%c%c%d: the application's late write never comes\n", first[i], op[i], i + 1); goto done }
+	:: atomic { late -> disk = i + 1; queue(i);
+		say("%c%c%d: the application's late write lands\n", first[i], op[i], i + 1); goto event }
 	fi;
 
 app:	atomic {
@@ -332,7 +345,8 @@ app:	atomic {
 event:
 	if
 #ifdef RESCAN_ONLY
-	:: atomic { absent(disk) && !absent(r2) -> say("%c%c%d: a rescan sees no file and marks nothing\n", first[i], op[i], i + 1) }
+	:: atomic { absent(disk) && !absent(r2) ->
+		say("%c%c%d: a rescan sees no file and marks nothing\n", first[i], op[i], i + 1) }
 	:: atomic { (!absent(disk) || absent(r2)) && EVENT_FREE ->
 #else
 	:: atomic { EVENT_FREE ->
@@ -348,7 +362,8 @@ event:
 		:: see == 0
 		:: see && MOVED -> see = 0; say("%c%c%d: event: the mark moved\n", first[i], op[i], i + 1); goto event
 		:: see == 'o' && !MOVED -> say("%c%c%d: event: is old\n", first[i], op[i], i + 1)
-		:: see && see != 'o' && !MOVED -> mark_set(LOCAL, see, ABSENT, true); say("%c%c%d: event: mark L %c gen %d\n", first[i], op[i], i + 1, see, gen)
+		:: see && see != 'o' && !MOVED -> mark_set(LOCAL, see, ABSENT, true);
+			say("%c%c%d: event: mark L %c gen %d\n", first[i], op[i], i + 1, see, gen)
 		fi;
 		see = 0;
 		seen_on = false;
@@ -358,7 +373,8 @@ event:
 		lease = lease & ~BIT(i)
 	};
 	if
-	:: atomic { first[i] == APP -> acked = acked | BIT(i); say("%c%c%d: noticed, counts as ACKNOWLEDGED\n", first[i], op[i], i + 1) }
+	:: atomic { first[i] == APP -> acked = acked | BIT(i);
+		say("%c%c%d: noticed, counts as ACKNOWLEDGED\n", first[i], op[i], i + 1) }
 	:: first[i] != APP
 	fi;
 done:	skip
@@ -381,7 +397,8 @@ look:	atomic {
 	atomic {
 		if
 		:: MOVED -> say("event of something known: the mark moved\n"); goto look
-		:: see != 'o' && !MOVED -> mark_set(LOCAL, see, ABSENT, true); say("event of something known: mark L %c gen %d\n", see, gen)
+		:: see != 'o' && !MOVED -> mark_set(LOCAL, see, ABSENT, true);
+			say("event of something known: mark L %c gen %d\n", see, gen)
 		:: see == 'o' && !MOVED -> say("event of something known: is old\n")
 		fi;
 		see = 0; seen_on = false; seen_gen = 0; seen_base = 0;
@@ -470,7 +487,8 @@ end:	do
 		say("reconcile: removes a file that somebody left\n");
 #else
 		if
-		:: stat(left_out) == left_base || left_out == left_ours -> say("reconcile: the file that was left is the base: removed\n")
+		:: stat(left_out) == left_base || left_out == left_ours ->
+			say("reconcile: the file that was left is the base: removed\n")
 		:: stat(left_out) != left_base && left_out != left_ours && disk == left_ours ->
 			disk = left_out;
 			mark_set(LOCAL, 'P', ABSENT, true);
@@ -483,16 +501,18 @@ end:	do
 		left = false; left_base = 0; left_out = 0; left_ours = 0
 	}
 #ifdef NEVER_HAPPENED
-	/* A put of unknown outcome onto absence, and still nothing is there: it never happened, a later one on the other side may have. */
+	/* A put of unknown outcome onto absence, and nothing is there: it never happened. */
 	:: atomic {
-		m.on && FREE && !m.sure && m.op == 'P' && m.side == LOCAL && m.base == ABSENT && absent(disk) && !absent(r2) && queued == 0 ->
+		m.on && FREE && !m.sure && m.op == 'P' && m.side == LOCAL && m.base == ABSENT && absent(disk) &&
+			!absent(r2) && queued == 0 ->
 		mark_set(R2, 'P', ABSENT, false);
 		say("reconcile: the put never happened, mark R P gen %d\n", gen)
 	}
 #endif
 	:: atomic {
 		/* a marked side that is missing without evidence waits for it */
-		m.on && FREE && (IMPATIENT || !(m.op == 'P' && absent((m.side == LOCAL -> disk : r2)) && !absent((m.side == LOCAL -> r2 : disk)))) ->
+		m.on && FREE && (IMPATIENT || !(m.op == 'P' && absent((m.side == LOCAL -> disk : r2)) &&
+			!absent((m.side == LOCAL -> r2 : disk)))) ->
 		lease = lease | REC;
 		g = m.gen; s = m.side; o = m.op; base = m.base;
 		say("reconcile: lease, mark %c %c gen %d\n", s, o, g)
@@ -507,7 +527,8 @@ again:
 		src = (s == LOCAL -> disk : r2);
 		say("reconcile: the source has %d\n", src);
 		if
-		:: absent(src) && !absent(far) && !EVIDENCE -> say("reconcile: missing without evidence\n"); goto release
+		:: absent(src) && !absent(far) && !EVIDENCE -> say("reconcile: missing without evidence\n");
+			goto release
 		:: else
 		fi
 	}
@@ -526,19 +547,22 @@ again:
 		s == R2 ->
 #ifdef SWAP_STEPS
 		if
-		:: !absent(disk) -> out = disk; disk = src; say("reconcile: exchange, %d comes out\n", out); goto judge_out
+		:: !absent(disk) -> out = disk; disk = src; say("reconcile: exchange, %d comes out\n", out);
+			goto judge_out
 		:: else
 		fi;
 #endif
 #ifdef WINDOW
 		if
-		:: absent(disk) && !absent(src) && IS_BASE(disk) && !RETURNED -> say("reconcile: no event waits\n"); goto put_new
+		:: absent(disk) && !absent(src) && IS_BASE(disk) && !RETURNED -> say("reconcile: no event waits\n");
+			goto put_new
 		:: else
 		fi;
 #endif
 		if
 		:: IS_BASE(disk) && !RETURNED -> disk = src; rebase(); say("reconcile: disk = %d\n", src)
-		:: !IS_BASE(disk) || RETURNED -> rec_marks(op_of(disk)); say("reconcile: the disk was written later, mark L %c gen %d\n", m.op, gen); goto release
+		:: !IS_BASE(disk) || RETURNED -> rec_marks(op_of(disk));
+			say("reconcile: the disk was written later, mark L %c gen %d\n", m.op, gen); goto release
 		fi;
 		goto compare
 	}
@@ -566,15 +590,18 @@ again:
 put_new:
 	if
 	:: atomic { absent(disk) -> disk = src; rebase(); say("reconcile: disk = %d\n", src); goto compare }
-	:: atomic { !absent(disk) -> rec_marks('P'); say("reconcile: a file is there, mark L gen %d\n", gen); goto release }
+	:: atomic { !absent(disk) -> rec_marks('P'); say("reconcile: a file is there, mark L gen %d\n", gen);
+		goto release }
 	DIE
 	fi;
 #endif
 judge_out:
 	if
 	:: atomic { IS_BASE(out) -> rebase(); say("reconcile: it is the base: removed\n") }
-	:: atomic { !IS_BASE(out) && PUT_BACK -> disk = out; rec_marks('P'); say("reconcile: it is later: goes back, mark L gen %d\n", gen); goto release }
-	:: atomic { !IS_BASE(out) && !PUT_BACK -> rec_marks(op_of(disk)); say("reconcile: a newer file is there, mark L gen %d\n", gen); goto release }
+	:: atomic { !IS_BASE(out) && PUT_BACK -> disk = out; rec_marks('P');
+		say("reconcile: it is later: goes back, mark L gen %d\n", gen); goto release }
+	:: atomic { !IS_BASE(out) && !PUT_BACK -> rec_marks(op_of(disk));
+		say("reconcile: a newer file is there, mark L gen %d\n", gen); goto release }
 	:: atomic {
 		crashes > 0 ->
 		crashes--;
@@ -646,8 +673,10 @@ end:	do
 		rec_ghost = false;
 		lease = lease & ~WIRE;
 		if
-		:: rec_ghost_etag == NO_ETAG || bytes[r2] == rec_ghost_etag -> r2 = rec_ghost_body; say("wire: the late request of a reconciler lands, R2 = %d\n", r2)
-		:: rec_ghost_etag != NO_ETAG && bytes[r2] != rec_ghost_etag -> say("wire: the late request of a reconciler gets 412\n")
+		:: rec_ghost_etag == NO_ETAG || bytes[r2] == rec_ghost_etag -> r2 = rec_ghost_body;
+			say("wire: the late request of a reconciler lands, R2 = %d\n", r2)
+		:: rec_ghost_etag != NO_ETAG && bytes[r2] != rec_ghost_etag ->
+			say("wire: the late request of a reconciler gets 412\n")
 		:: say("wire: the late request of a reconciler is lost\n")
 		fi;
 		rec_ghost_body = 0;
@@ -658,7 +687,7 @@ end:	do
 #endif
 
 #ifdef JOURNALS_LOST
-/* The marks are gone, journals and all. What differs is marked again, if the phase and the metadata say which side is later. */
+/* The marks are gone, journals and all. What differs is marked again, if the metadata say which side is later. */
 active proctype scanner()
 {
 end:	do
@@ -668,8 +697,10 @@ end:	do
 		if
 		:: m.on || disk == r2
 #ifdef METADATA_BASE
-		:: !m.on && DESCRIBED && disk != r2 -> mark_set(R2, 'P', stat(disk), true); say("scan: the object is later than the file, mark R\n")
-		:: !m.on && !DESCRIBED && disk != r2 && !absent(disk) && disk != clean -> mark_set(LOCAL, 'P', ABSENT, true); say("scan: the file is later, mark L\n")
+		:: !m.on && DESCRIBED && disk != r2 -> mark_set(R2, 'P', stat(disk), true);
+			say("scan: the object is later than the file, mark R\n")
+		:: !m.on && !DESCRIBED && disk != r2 && !absent(disk) && disk != clean ->
+			mark_set(LOCAL, 'P', ABSENT, true); say("scan: the file is later, mark L\n")
 		:: !m.on && !DESCRIBED && disk != r2 && absent(disk) && !absent(r2) && meta[r2] == ABSENT ->
 			mark_set(R2, 'P', ABSENT, true); say("scan: the object is later than the absence, mark R\n")
 		:: else -> say("scan: reported to a person\n")
@@ -738,7 +769,7 @@ end:	do
 #endif
 
 /*
- * Version v is older than the acknowledged write a: it is what was there at first, or a write that was acknowledged before a began.
+ * Version v is older than the acknowledged write a: it was there at first, or was acknowledged before a began.
  * (Absent is absent: any delete that was not acknowledged before a explains it.)
  */
 #define OLDER(v, a) (a < N && (acked & BIT(a)) && v != a + 1 && !(absent(v) && (deletes & begun & ~before[a])) && \
@@ -772,9 +803,11 @@ end:	atomic {
 		if
 		:: MARKED && STALE(MARKED_VERSION) -> v = MARKED_VERSION; say("a marked key is read from its side\n")
 		:: !MARKED && STALE(r2) -> v = r2; say("a clean key is read from R2\n")
-		:: !MARKED && absent(r2) && STALE(disk) -> v = disk; say("a clean key is not in R2: validate reads the disk\n")
+		:: !MARKED && absent(r2) && STALE(disk) -> v = disk;
+			say("a clean key is not in R2: validate reads the disk\n")
 #ifdef MARKED_FALLS_BACK
-		:: MARKED && absent(MARKED_VERSION) && STALE(OTHER_VERSION) -> v = OTHER_VERSION; say("a marked key is not there: falls back\n")
+		:: MARKED && absent(MARKED_VERSION) && STALE(OTHER_VERSION) -> v = OTHER_VERSION;
+			say("a marked key is not there: falls back\n")
 #endif
 		fi;
 		if
@@ -792,9 +825,12 @@ active proctype judge()
 	timeout ->
 	atomic {
 		if
-		:: m.on || k.on -> say("STUCK: mark %c %c gen %d, disk %d, R2 %d\n", m.side, m.op, m.gen, disk, r2); assert(false)
-		:: !m.on && !k.on && bytes[disk] != bytes[r2] -> say("DIVERGED: disk %d, R2 %d\n", disk, r2); assert(false)
-		:: !m.on && !k.on && bytes[disk] == bytes[r2] && STALE(disk) && STALE(r2) -> say("LOST: version %d at the end, acknowledged %d\n", disk, acked); assert(false)
+		:: m.on || k.on -> say("STUCK: mark %c %c gen %d, disk %d, R2 %d\n", m.side, m.op, m.gen, disk, r2);
+			assert(false)
+		:: !m.on && !k.on && bytes[disk] != bytes[r2] -> say("DIVERGED: disk %d, R2 %d\n", disk, r2);
+			assert(false)
+		:: !m.on && !k.on && bytes[disk] == bytes[r2] && STALE(disk) && STALE(r2) ->
+			say("LOST: version %d at the end, acknowledged %d\n", disk, acked); assert(false)
 		:: else
 		fi
 	}
