@@ -443,6 +443,37 @@ def test_in_every_phase(make_stack, kind):
     assert stack.in_r2() == kept
 
 
+def test_in_r2_primary(make_stack):
+    """R2 first: what is saved is there at once, listed too, whether or not the disk has it yet; and the way back has it all."""
+    made = Storages(make_stack)
+    storage, stack = made.unix, made.stack
+    made.proxy.climb("validate")
+    storage.save("old.txt", ContentFile(b"old"))
+    made.proxy.drained()
+    assert made.proxy.verify()["clean"]
+    made.proxy.set_phase("r2-primary")
+    stack.sandbox.faults("get 503\n")		# nothing is carried to the disk
+    name = storage.save("p/a.txt", ContentFile(b"one"))
+    assert not (stack.media / name).exists() and stack.bucket.head(name) is not None
+    assert storage.exists(name) and storage.size(name) == 3
+    assert storage.listdir("") == (["p"], ["old.txt"]) and storage.listdir("p") == ([], ["a.txt"])
+    second = storage.save("p/a.txt", ContentFile(b"two"))
+    assert second != name and sorted(storage.listdir("p")[1]) == sorted([name[2:], second[2:]])
+    stack.sandbox.faults()
+    assert read(storage, name) == b"one" and read(storage, second) == b"two"
+    made.proxy.drained()
+    storage.delete("old.txt")
+    assert not storage.exists("old.txt") and storage.listdir("")[1] == []
+    with storage.open(second, "wb") as f:
+        f.write(b"three")
+    assert read(storage, second) == b"three"
+    for phase in ("validate", "read-r2", "backfill", "dual-write", "passthrough"):
+        made.proxy.reload_phase(phase)
+        assert read(storage, second) == b"three" and not storage.exists("old.txt")
+    made.proxy.drained()
+    assert stack.on_disk() == stack.in_r2() == {name: b"one", second: b"three"}
+
+
 def test_A18_put_of_every_size_and_name(make_stack):
     """Of known and unknown length, through the proxy's own PUT: equal in R2, in parts of equal size."""
     made = Storages(make_stack, r2='multipart-threshold = "5MiB"; part-size = "8MiB";', request_limit="20s", deadline="60s")
