@@ -226,7 +226,7 @@ marks_set_unknown(struct cluster *c, uint64_t intent, const char *key, size_t kl
 }
 
 struct census_ctx {
-	marks_done *done;
+	void (*done)(void *arg, enum err e, uint64_t busy);
 	void *arg;
 };
 
@@ -235,21 +235,23 @@ on_census(void *arg, enum err e, const struct redisReply *r)
 {
 	const struct census_ctx *x = arg;
 
-	if (e == ERR_OK && (r->type != REDIS_REPLY_INTEGER || r->integer != 1))
-		e = ERR_STATE;
-	x->done(x->arg, e);
+	if (e == ERR_OK && r->type != REDIS_REPLY_INTEGER)
+		e = ERR_PROTO;
+	x->done(x->arg, e, e == ERR_OK ? (uint64_t)r->integer : 0);
 }
 
 struct cluster_call *
-marks_census(struct cluster *c, const struct marks_key *v, size_t n, marks_done *done, void *arg)
+marks_census(struct cluster *c, const struct marks_key *v, size_t n, void (*done)(void *arg, enum err e, uint64_t busy), void *arg)
 {
 	struct rds_arg args[MANY_MAX];
 	struct census_ctx x = { done, arg };
 
-	ASSERT(n > 0 && n <= MANY_MAX);
-	for (size_t i = 0; i < n; i++)
-		args[i] = RDS_B(v[i].key, v[i].klen);
-	return cluster_run(c, &lua_mark_census, on_census, mem_dup(&x, sizeof x), args, n);
+	ASSERT(n > 0 && 2 * n <= MANY_MAX);
+	for (size_t i = 0; i < n; i++) {
+		args[2 * i] = RDS_B(v[i].key, v[i].klen);
+		args[2 * i + 1] = side_arg(v[i].side);
+	}
+	return cluster_run(c, &lua_mark_census, on_census, mem_dup(&x, sizeof x), args, 2 * n);
 }
 
 struct cluster_call *

@@ -81,12 +81,15 @@ struct cluster_call *marks_set_unknown(struct cluster *c, uint64_t intent, const
 /* The lease's holder has put R2's bytes on the disk: the mark of the gen that it saw gets that file as its base. LEASE_LOST: nothing changed. */
 struct cluster_call *marks_rebase(struct cluster *c, const char *key, size_t klen, const struct lease *l, uint64_t seen_gen,
     const struct mark_base *b, marks_done *done, void *arg);
-/* A census's tombstones, at most 500 at once. STATE: the site is armed, none was set. */
+/* A census's tombstones, at most 250 at once. While the site is armed keys are passed over that were written to R2 first, or that somebody
+ * works on; busy: how many were the latter. */
 struct marks_key {
 	const char *key;
 	size_t klen;
+	enum mark_side side;	/* whose the object is: MARK_LOCAL if it was made from a file */
 };
-struct cluster_call *marks_census(struct cluster *c, const struct marks_key *v, size_t n, marks_done *done, void *arg);
+struct cluster_call *marks_census(struct cluster *c, const struct marks_key *v, size_t n, void (*done)(void *arg, enum err e, uint64_t busy),
+    void *arg);
 /* The write certainly did not happen: closes the intent only. done may be NULL. */
 struct cluster_call *marks_abandon(struct cluster *c, uint64_t intent, marks_done *done, void *arg);
 /* Announce again after a new epoch or a lost Redis: set only where none with a higher gen stands. done gets the mark that stands. */

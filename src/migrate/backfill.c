@@ -329,10 +329,10 @@ fed_cb(void *arg, enum err e)
 		return;
 	if (e != ERR_OK && e != ERR_STATE)
 		finish(b, false, err_text(e));
-	else if (b->from_start && cluster_armed(b->env->cluster, NULL) != CLUSTER_ARMED)
+	else if (b->from_start)
 		census_finish(b->census, census_cb, b);
 	else
-		finish(b, true, "");	/* half a listing is no census, and on an armed site there is none: it is still due */
+		finish(b, true, "");	/* half a listing is no census: one is still due */
 }
 
 static void

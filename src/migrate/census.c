@@ -10,7 +10,7 @@
 #define PAUSE_MS 2000
 /* A mark that says put, on a key without a file, whose write is over: as good as none. */
 #define PUT_MARK_OLD_MS 10000
-#define MARKS_AT_ONCE 500
+#define MARKS_AT_ONCE 250
 /* So many more than may be deleted are remembered: the second look drops those that only seem to lack a file, as files whose names are
  * not in normal form do. */
 #define SPARE_MAX 100000
@@ -18,6 +18,7 @@
 struct candidate {
 	char *key;
 	size_t klen;
+	enum mark_side side;		/* whose its object is */
 };
 
 struct census {
@@ -95,15 +96,14 @@ called(struct census *c)
 static void mark_more(struct census *c);
 
 static void
-marked_cb(void *arg, enum err e)
+marked_cb(void *arg, enum err e, uint64_t busy)
 {
 	struct census *c = arg;
 
 	if (!called(c))
 		return;
-	if (e == ERR_STATE)
-		finished(c, e, c->kept, 0, "the site is armed: no census deletes");
-	else if (e != ERR_OK)
+	c->unsure = c->unsure || busy > 0;
+	if (e != ERR_OK)
 		finished(c, e, c->kept, 0, err_text(e));
 	else
 		mark_more(c);
@@ -120,7 +120,7 @@ mark_more(struct census *c)
 		return;
 	}
 	for (; n < MARKS_AT_ONCE && c->marked < c->kept; c->marked++)
-		keys[n++] = (struct marks_key){c->v[c->marked].key, c->v[c->marked].klen};
+		keys[n++] = (struct marks_key){c->v[c->marked].key, c->v[c->marked].klen, c->v[c->marked].side};
 	c->calling = true;
 	marks_census(c->env->cluster, keys, n, marked_cb, c);
 }
@@ -167,14 +167,15 @@ head_cb(void *arg, enum err e, const struct store_meta *m)
 {
 	struct census *c = arg;
 
-	(void)m;
 	c->op = NULL;
-	if (e == ERR_OK)
+	if (e == ERR_OK) {
+		c->v[c->at].side = m->base != NULL ? MARK_R2 : MARK_LOCAL;
 		keep(c);
-	else if (e == ERR_NOTFOUND)
+	} else if (e == ERR_NOTFOUND) {
 		pass_over(c);
-	else
+	} else {
 		fail(c, e, "R2 did not answer the census's second look");
+	}
 }
 
 static void

@@ -80,8 +80,7 @@ wanted(const struct run *r)
 		return WANT_FEED;
 	if (r->state == RUN_FED)
 		return WANT_COMPLETE;
-	/* While the site is armed an object without a file may be one that is on its way to the disk. */
-	if (r->census_due_ms > r->census_done_ms && r->state != RUN_FEEDING && r->armed_ms == 0)
+	if (r->census_due_ms > r->census_done_ms && r->state != RUN_FEEDING)
 		return WANT_CENSUS;
 	return WANT_NOTHING;
 }

@@ -258,12 +258,31 @@ decide(struct request *r, uint64_t size, const struct store_meta *m)
 	answer_decide(&r->read.answer, &r->read.conds, r->is_get, size, m->has_mtime ? answer_seconds(m->mtime_ns) : m->last_modified_s);
 }
 
+/*
+ * Events were lost, and perhaps one of them was of this file's end. An object that was made from a file speaks for the disk: no file, no
+ * answer. Of what was written to R2 first a missing file proves nothing.
+ */
+static bool
+deleted_unseen(const struct request *r, const struct store_meta *m)
+{
+	struct local_stat st;
+
+	return writer_blind(r->sv->writer) && m->base == NULL &&
+	    local_look(r->sv->local, r->route.key, r->route.klen, &st) == ERR_OK && !st.exists;
+}
+
 static void
 on_r2_meta(void *arg, const struct store_meta *m, bool partial, uint64_t first, uint64_t n, uint64_t total)
 {
 	struct request *r = arg;
 	struct request_read *rd = &r->read;
 
+	if (deleted_unseen(r, m)) {
+		store_cancel(r->snap->r2, &rd->op);
+		note_r2(r, ERR_OK);
+		request_go(r, r2_failed(r, ERR_NOTFOUND));
+		return;
+	}
 	if (!rd->decided)
 		decide(r, total, m);
 	/* R2 may answer a range with the whole; it may not answer with anything that we did not decide on. */
@@ -374,6 +393,8 @@ on_r2_head(void *arg, enum err e, const struct store_meta *m)
 
 	rd->op = NULL;
 	note_r2(r, e);
+	if (e == ERR_OK && deleted_unseen(r, m))
+		e = ERR_NOTFOUND;
 	if (e != ERR_OK) {
 		request_go(r, r2_failed(r, e));
 		return;

@@ -1080,6 +1080,12 @@ writer_dirty(struct writer *w)
 }
 
 bool
+writer_blind(const struct writer *w)
+{
+	return w->blind_ms != 0;
+}
+
+bool
 writer_uncertain(const struct writer *w)
 {
 	return dirty_uncertain(w->dirty) || (w->watch != NULL && watch_crawling(w->watch)) || (w->blind_ms != 0 && !dirty_armed(w->dirty));

@@ -56,6 +56,8 @@ struct dirty *writer_dirty(struct writer *w);
 /* Is it possible that keys are dirty that we do not know of: Redis is away, the watcher has not looked at the whole tree yet, or it lost
  * events and no census has told yet what was deleted meanwhile? */
 bool writer_uncertain(const struct writer *w);
+/* Did the watcher lose events, and no census has told yet what was deleted meanwhile? */
+bool writer_blind(const struct writer *w);
 
 /* May a write be taken at all now: journal writable, free disk above media.min-free? OK, NOSPACE, IO, SENTINEL,
  * UNAVAIL (the watcher could not start). */

@@ -14,11 +14,11 @@ from pathlib import Path
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from stack import PHASES  # noqa: E402
 from torture import netns  # noqa: E402
 from torture.kills import run_kills  # noqa: E402
 from torture.report import Report  # noqa: E402
 from torture.scenarios import SCENARIOS  # noqa: E402
+from torture.site import PHASES  # noqa: E402
 from torture.steps import run_steps  # noqa: E402
 
 

@@ -13,9 +13,8 @@ import threading
 import time
 
 from harness import eventually, free_port
-from stack import PHASES
 from torture.load import Load, measure_lag
-from torture.site import Site
+from torture.site import PHASES, Site
 
 LINKS = ("redis", "r2", "front")
 CUTS = (("redis",), ("r2",), ("redis", "r2"))

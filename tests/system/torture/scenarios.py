@@ -8,8 +8,7 @@ import time
 
 from harness import eventually
 from record import ABSENT
-from stack import PHASES
-from torture.site import Client, TOKEN, past_the_proxy
+from torture.site import Client, PHASES, TOKEN, past_the_proxy
 from web import Cut, dial
 
 BODY = 3000		# bytes, usually

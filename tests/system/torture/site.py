@@ -12,10 +12,11 @@ import urllib.parse
 from harness import Gunicorn, Migrator, Nginx, RedisServer, Sandbox, Tool, eventually, temp_dir
 from record import ABSENT, Op, Record, Violation, digest
 from s3 import Bucket
-from stack import PHASES, Proxy, Stack
+from stack import Proxy, Stack
 from torture.trips import Trips
 from web import Cut, SiteClient
 
+PHASES = ["passthrough", "dual-write", "backfill", "read-r2", "validate", "r2-primary"]
 TOKEN = "torture-token"
 CONVERGE = 60		# seconds from healing to equal sides, at most
 PREFIXES = ('{{ url = "/media/own/"; class = "public"; writes = "disk"; token-file = "{token}"; }},'
@@ -114,8 +115,14 @@ class Site(Stack):
     def climb(self, target):
         """All proxies, phase after phase: nobody is ahead by more than one."""
         for phase in PHASES[PHASES.index(self.phase) + 1:PHASES.index(target) + 1]:
+            if phase == "r2-primary":
+                self.converge()
+                assert self.proxy.verify()["clean"]
             for proxy in self.proxies:
-                proxy.climb(phase)
+                if phase == "r2-primary":
+                    proxy.set_phase(phase)
+                else:
+                    proxy.climb(phase)
             self.phase = phase
         return self
 
@@ -131,6 +138,17 @@ class Site(Stack):
 
     # Healing
 
+    def revive(self, proc):
+        """Starts what died. A proxy that died below r2-primary, on its way there, is told to enter it again, as its refusal says."""
+        try:
+            proc.start()
+        except AssertionError as e:
+            if "start it in validate" not in str(e):
+                raise
+            proc.write_phase("validate")
+            proc.start()
+            proc.set_phase("r2-primary")
+
     def heal(self):
         """Faults off, what died is started again, what was stopped goes on."""
         for proc in (*self.proxies, *self.migrators):
@@ -141,7 +159,7 @@ class Site(Stack):
                 proc.signal(signal.SIGCONT)
             else:
                 proc.forget_dead()
-                proc.start()
+                self.revive(proc)
         self.sandbox.faults()
         for proxy in self.proxies:
             assert proxy.admin("/health").status == 200

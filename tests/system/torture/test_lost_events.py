@@ -1,13 +1,16 @@
 """The kernel loses events while the application deletes a file whose name only it knew."""
 import errno
 
+import pytest
+
 from harness import eventually
-from torture.site import Client, Site
+from torture.site import Client, PHASES, Site
 from torture.trips import FAIL
 
 
-def test_a_delete_that_nobody_saw_is_not_served_from_r2():
-    site = Site(1, 1).start("validate")
+@pytest.mark.parametrize("phase", [phase for phase in PHASES if phase in ("validate", "r2-primary")])
+def test_a_delete_that_nobody_saw_is_not_served_from_r2(phase):
+    site = Site(1, 1).start(phase)
     try:
         proxy, key = site.proxy, "documents/gone.bin"
         with Client(site) as http:
