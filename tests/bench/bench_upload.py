@@ -83,7 +83,7 @@ def limit(plain, name):
 
 def missed(result):
     """The targets that the answers missed, as text. What the copying takes of the same CPUs is shown, not judged."""
-    return [f"{section['title']}, {row['writers']} writers: {name[:3]} {row[STILL][name]:.2f} ms, "
+    return [f"{section['title']}, {row['writers']} at once: {name[:3]} {row[STILL][name]:.2f} ms, "
             f"allowed {limit(row[PLAIN], name):.2f} ms"
             for section in result["sites"] for row in section["rows"] for name in MORE_MS
             if row[STILL][name] > limit(row[PLAIN], name)]
