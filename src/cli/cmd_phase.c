@@ -164,8 +164,7 @@ show(const struct conf *c, const char *conf_path, bool json)
 		printf("every proxy was in r2-only: there is no way back\n");
 	if (next >= PHASE_COUNT)
 		return CMD_OK;
-	printf("next: %d %s%s\n", next, phase_row((enum phase)next)->name,
-	    phase_row((enum phase)next)->built ? "" : " (not in this version)");
+	printf("next: %d %s\n", next, phase_row((enum phase)next)->name);
 	print_gates(stdout, &g, NULL);
 	return CMD_OK;
 }
@@ -289,10 +288,6 @@ set(struct conf **c, const char *conf_path, const char *name, const char *waived
 	if (to == (*c)->phase) {
 		printf("%s already\n", name);
 		return CMD_OK;
-	}
-	if (!phase_row((enum phase)to)->built) {
-		fprintf(stderr, "r2shim phase: %s is not in this version\n", name);
-		return CMD_REFUSED;
 	}
 	if (to == PHASE_R2_ONLY && !commit) {
 		fprintf(stderr, "r2shim phase: in r2-only nothing is carried to the disk any more, and when the last proxy is there no phase below can be\n"

@@ -6,8 +6,8 @@
 #include "base/err.h"
 
 static const struct phase_row rows[] = {
-#define PHASE(id, name, read, miss, mirror, backfill, r2_first, built, text) \
-	{ name, PHASE_FROM_##read, PHASE_MISS_##miss, mirror, backfill, r2_first, built, text },
+#define PHASE(id, name, read, miss, mirror, backfill, r2_first, text) \
+	{ name, PHASE_FROM_##read, PHASE_MISS_##miss, mirror, backfill, r2_first, text },
 #include "phases.def"
 #undef PHASE
 };

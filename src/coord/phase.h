@@ -8,7 +8,7 @@
 #include <stddef.h>
 
 enum phase {
-#define PHASE(id, name, read, miss, mirror, backfill, r2_first, built, text) PHASE_##id,
+#define PHASE(id, name, read, miss, mirror, backfill, r2_first, text) PHASE_##id,
 #include "phases.def"
 #undef PHASE
 	PHASE_COUNT
@@ -20,7 +20,7 @@ struct phase_row {
 	const char *name;
 	enum phase_read read;
 	enum phase_miss miss;
-	bool mirror, backfill, r2_first, built;
+	bool mirror, backfill, r2_first;
 	const char *text;
 };
 const struct phase_row *phase_row(enum phase p);

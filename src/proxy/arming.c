@@ -7,6 +7,8 @@
 /* What the last heartbeat's answer said counts for so long. In beat.lua the way back stays open for longer than that. */
 #define FRESH_MS 3000
 
+static const char no_way_back[] = "every proxy was in r2-only: the disk is behind, and there is no way back";
+
 enum err
 arming_open(struct arming *a, struct cluster *c, const char *state_dir, struct errbuf *eb)
 {
@@ -142,7 +144,7 @@ arming_allows(const struct arming *a, enum phase now, enum phase next, struct st
 		return fresh(a, why) && others(a, fit_phase, PHASE_R2_PRIMARY, "not in r2-primary yet: ", why);
 	if (now == PHASE_R2_ONLY && next == PHASE_R2_PRIMARY) {
 		if (roster_committed(a->roster) != 0 || cluster_committed(a->cluster) != 0) {
-			str_addz(why, "every proxy was in r2-only: the disk is behind, and there is no way back");
+			str_addz(why, no_way_back);
 			return false;
 		}
 		return fresh(a, why);
@@ -158,14 +160,9 @@ arming_allows(const struct arming *a, enum phase now, enum phase next, struct st
 bool
 arming_may_start(const struct arming *a, enum phase p, struct errbuf *eb)
 {
-	size_t owed = writer_owed(a->writer);
-
-	if (p < PHASE_R2_ONLY && roster_committed(a->roster) != 0)
-		err_set(eb, ERR_STATE, "every proxy was in r2-only: the disk is behind, and there is no way back");
-	else if (p == PHASE_PASSTHROUGH && owed > 0)
-		err_set(eb, ERR_STATE, "the disk is owed %zu keys still: start it in dual-write, r2shim phase set passthrough waits for them", owed);
-	else
+	if (p >= PHASE_R2_ONLY || roster_committed(a->roster) == 0)
 		return true;
+	err_set(eb, ERR_STATE, "%s", no_way_back);
 	return false;
 }
 

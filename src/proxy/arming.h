@@ -37,7 +37,7 @@ bool arming_heard(struct arming *a);
 void arming_set_phase(struct arming *a, enum phase p);
 /* May a proxy that runs in `now` go to `next`? false: why not is appended, a line. Neighbours only. */
 bool arming_allows(const struct arming *a, enum phase now, enum phase next, struct str *why);
-/* May it start in this phase with what it knows? false: why not is in eb. */
+/* May it start in this phase, with what the roster says? Before there is a writer. false: why not is in eb. */
 bool arming_may_start(const struct arming *a, enum phase p, struct errbuf *eb);
 /* Ends cleanly: may its membership be given back? Not while the site is armed and marks of ours are in our journal. */
 bool arming_may_leave(const struct arming *a);

@@ -96,17 +96,13 @@ snapshots_free(struct server *sv)
 	}
 }
 
-/* Is the phase in this version, and a neighbour of the one that runs? */
+/* Is the phase a neighbour of the one that runs, and may it be entered? */
 static bool
 phase_allowed(const struct server *sv, const struct conf *c, struct str *errors)
 {
 	enum phase now, next = (enum phase)c->phase;
 	struct str why = STR_INIT;
 
-	if (!phase_row(next)->built) {
-		str_printf(errors, "%s: phase %s is not in this version\n", c->phase_file, phase_row(next)->name);
-		return false;
-	}
 	if (sv->snap == NULL)
 		return true;
 	now = sv->snap->phase;
@@ -417,6 +413,8 @@ start_sides(struct server *sv, struct conf *c)
 	sv->cluster = cluster_new(sv->loop, c, "proxy", id, &cluster_cb, sv);
 	if (arming_open(&sv->arming, sv->cluster, c->state_dir, &eb) != ERR_OK)
 		return refuse(SERVER_CONFIG, c, eb.text);
+	if (!arming_may_start(&sv->arming, (enum phase)c->phase, &eb))
+		return refuse(SERVER_CONFIG, c, eb.text);
 	if (snapshot_new(sv, conf_ref(c), NULL, &s, &eb) != ERR_OK) {
 		conf_unref(&c);
 		return refuse(SERVER_CONFIG, c, eb.text);
@@ -428,8 +426,6 @@ start_sides(struct server *sv, struct conf *c)
 		return refuse(e == ERR_STATE ? SERVER_FAILED : SERVER_CONFIG, c, eb.text);
 	sv->arming.writer = sv->writer;
 	arming_set_phase(&sv->arming, s->phase);
-	if (!arming_may_start(&sv->arming, s->phase, &eb))
-		return refuse(SERVER_CONFIG, c, eb.text);
 	server_probe(sv);
 	heartbeat(sv);
 	/* A Redis that is away is waited for while we serve. One that would lose marks is no start at all. */

@@ -468,6 +468,7 @@ op_free(struct writer_op *op)
 		pool_cancel(&op->job, op_release);
 	else
 		op_release(op);
+	arm_when_ready(w);
 	watch_stop_if_idle(w);
 }
 
@@ -498,7 +499,8 @@ arm_when_ready(struct writer *w)
 	LIST_FOREACH(p, n, &w->ops) {
 		const struct writer_op *op = LIST_ENTRY(p, struct writer_op, node);
 
-		if (op->key != NULL && op->holdable && op->hold == NULL)
+		/* One whose mark is made only waits for its answer: what it held is given back. */
+		if (op->key != NULL && op->holdable && op->hold == NULL && op->stage != OP_DURABLE && op->stage != OP_MIRROR)
 			return;
 	}
 	w->arming = true;
@@ -1007,6 +1009,9 @@ writer_new(struct writer **wp, const struct reconcile_env *env, int phase, struc
 		return e;
 	}
 	e = phase_follows(dirty_last_phase(w->dirty), phase, eb);
+	if (e == ERR_OK && phase == PHASE_PASSTHROUGH && writer_owed(w) > 0)
+		e = err_set(eb, ERR_STATE, "the disk is owed %zu keys still: start in dual-write, r2shim phase set passthrough waits for them",
+		    writer_owed(w));
 	if (e != ERR_OK) {
 		writer_free(wp);
 		return e;

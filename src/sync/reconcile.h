@@ -26,7 +26,8 @@ enum reconcile_result {
 	RECONCILE_DELETED,	/* the object was deleted: the tombstone was carried out */
 	RECONCILE_RESTORED,	/* side r2: the disk now has R2's bytes */
 	RECONCILE_REMOVED,	/* side r2: the file was removed, as R2's object had been */
-	RECONCILE_ORPHAN,	/* an object without a file and without evidence of a delete: left alone; a census decides */
+	RECONCILE_ORPHAN,	/* an object without a file and without evidence of a delete; on an armed site any difference without a mark:
+				 * left alone; a census or a person decides */
 	RECONCILE_UNHOLDABLE,	/* a name that R2 cannot hold: the disk serves it */
 	RECONCILE_DEFERRED,	/* the file is being written, or somebody holds the lease: look again later */
 	RECONCILE_FAILED	/* see the error */

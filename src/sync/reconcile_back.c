@@ -285,6 +285,9 @@ carry(struct reconcile *r)
 {
 	if (is_later(r))
 		return reconcile_to(r, STEP_RECORD);
+	/* Every proxy is in r2-only: nobody reads the disk any more. */
+	if (cluster_committed(r->env.cluster) != 0)
+		return reconcile_to(r, STEP_FINISH);
 	swap_new(r);
 	return reconcile_to(r, r->remote ? STEP_BACK_FETCH : STEP_BACK_OUT);
 }

@@ -65,11 +65,11 @@ class Document:
 
 class Load:
     """address: of the proxy. clients: connections. cuts_expected: the proxy is going to be killed, so cut connections
-    are no failures. pause: mean time between two requests of a client. big: share of uploads of several MB. heads: send
+    are no failures. programs: connections that PUT and DELETE below /media/programs/ with the token. pause: mean time between two requests of a client. big: share of uploads of several MB. heads: send
     HEAD too; not to gunicorn 20.1 itself, which answers HEAD of a file with the whole body."""
 
     def __init__(self, address, clients=64, seed=1, pause=0.0, cuts_expected=False, mix=None, sizes=None, documents=4,
-                 timeout=60, big=0.002, heads=True, on_problem=None):
+                 timeout=60, big=0.002, heads=True, on_problem=None, programs=0, token=None):
         self.address, self.seed, self.pause, self.cuts_expected = address, seed, pause, cuts_expected
         self.mix, self.sizes, self.documents = dict(MIX, **(mix or {})), sizes or SIZES, documents
         self.timeout, self.big, self.heads, self.on_problem = timeout, big, heads, on_problem
@@ -82,8 +82,11 @@ class Load:
         self.latency_max = 0.0
         self.stopping = threading.Event()
         self.started = None
+        self.token = token
         self.threads = [threading.Thread(target=self.client, args=(number,), name=f"client{number}", daemon=True)
                         for number in range(clients)]
+        self.threads += [threading.Thread(target=self.program, args=(number,), name=f"program{number}", daemon=True)
+                         for number in range(programs)]
 
     # running
 
@@ -116,7 +119,8 @@ class Load:
     def report(self):
         with self.lock:
             counts = dict(self.counts)
-            names = ("requests", "bytes", "read", "head", "upload", "overwrite", "replace", "delete", "failed", "wrong", "cut")
+            names = ("requests", "bytes", "read", "head", "upload", "overwrite", "replace", "delete", "put", "erase", "failed", "wrong",
+                     "cut")
             return {**{name: counts.get(name, 0) for name in names}, "clients": len(self.threads),
                     "seconds": round(time.monotonic() - self.started, 3), "slowest": round(self.latency_max, 3),
                     "statuses": {str(k): v for k, v in sorted(self.statuses.items())}, "problems": self.problems[:20]}
@@ -181,6 +185,55 @@ class Load:
                     self.problem("failed", f"{kind}: {type(e).__name__}: {e}")
                 if self.pause:
                     self.stopping.wait(rng.expovariate(1 / self.pause))
+
+    def program(self, number):
+        """One that knows of the proxy: it stores and removes its files by PUT and DELETE, and reads them back at once."""
+        rng = random.Random(f"{self.seed}/program{number}")
+        urls = [f"/media/programs/{self.seed}-p{number}-{k}.bin" for k in range(self.documents)]
+        there, serial = set(), 0
+        with SiteClient(self.address, self.timeout) as http:
+            while not self.stopping.is_set():
+                url, serial = rng.choice(urls), serial + 1
+                if url in self.history.given_up:
+                    urls.remove(url)
+                    urls.append(f"/media/programs/{self.seed}-p{number}-s{serial}.bin")
+                    continue
+                try:
+                    self.program_write(http, rng, url, there, f"{self.seed}-p{number}", serial)
+                    self.program_read(http, url)
+                except Cut as e:
+                    self.history.give_up(url)
+                    self.cut(e)
+                except Exception as e:
+                    self.problem("failed", f"{url}: {type(e).__name__}: {e}")
+                if self.pause:
+                    self.stopping.wait(rng.expovariate(1 / self.pause))
+
+    def program_write(self, http, rng, url, there, who, serial):
+        erase = url in there and rng.random() < 0.3
+        seed, body = self.new_content(rng, who, serial)
+        version = self.history.begin(url, ABSENT) if erase else self.history.begin(url, body, seed)
+        start = time.monotonic()
+        response = http.request("DELETE" if erase else "PUT", url, None if erase else body, {"Authorization": f"Bearer {self.token}"})
+        self.finished("erase" if erase else "put", response, start)
+        if response.status not in (201, 204):
+            self.history.give_up(url)
+            self.problem("failed", f"{'DELETE' if erase else 'PUT'} {url}: {response!r}")
+            return
+        self.history.done(version)
+        (there.discard if erase else there.add)(url)
+
+    def program_read(self, http, url):
+        start = time.monotonic()
+        response = http.request("GET", url, digest_only=True)
+        end = time.monotonic()
+        self.finished("read", response, start)
+        if response.status not in (200, 404):
+            self.problem("failed", f"GET {url}: {response!r}")
+            return
+        wrong = self.history.check(url, start, end, response)
+        if wrong:
+            self.problem("wrong", f"GET {wrong}")
 
     def pick(self, rng, own, reread):
         """The url to read next: a deleted one, one of our own, another client's, or a file of old."""

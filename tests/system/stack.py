@@ -11,6 +11,7 @@ from s3 import Bucket
 from web import Client, SiteClient
 
 PHASES = ["passthrough", "dual-write", "backfill", "read-r2", "validate"]
+ALL_PHASES = [*PHASES, "r2-primary", "r2-only"]		# in the last two R2 is written first
 EXIT_REFUSED = 4
 
 CONF = """\
@@ -150,8 +151,8 @@ class Proxy(Tool):
 
     def climb(self, target, timeout=300):
         """Walks up to the phase through all gates, as the operator's guide says."""
-        at = PHASES.index(self.status()["phase"])
-        for phase in PHASES[at + 1:PHASES.index(target) + 1]:
+        at = ALL_PHASES.index(self.status()["phase"])
+        for phase in ALL_PHASES[at + 1:ALL_PHASES.index(target) + 1]:
             if phase == "read-r2":
                 self.backfill(timeout)
                 eventually(lambda: self.verify()["clean"], 60, "verify clean", 0.2)
@@ -159,8 +160,8 @@ class Proxy(Tool):
 
     def descend(self, target):
         """Walks down by reloads."""
-        at = PHASES.index(self.status()["phase"])
-        for phase in reversed(PHASES[PHASES.index(target):at]):
+        at = ALL_PHASES.index(self.status()["phase"])
+        for phase in reversed(ALL_PHASES[ALL_PHASES.index(target):at]):
             self.reload_phase(phase)
 
     def drained(self, timeout=30):

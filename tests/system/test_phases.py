@@ -5,10 +5,12 @@ import pytest
 
 from clients import Load, Outside, tree
 from harness import eventually
-from stack import PHASES
+from stack import ALL_PHASES
 from test_backfill import fill
 
+PHASES = ALL_PHASES[:6]
 CLIENTS = 64
+TOKEN = "phases"
 
 
 def progress(load, requests=200):
@@ -34,24 +36,30 @@ def check_expected(stack, load):
 
 
 @pytest.mark.parametrize("topology", ["gunicorn", "nginx"])
-def test_twenty_switches_under_load(make_stack, topology):
-    stack = make_stack(topology, migrators=2)
+def test_25_switches_under_load(make_stack, topology):
+    """0 to 5 and back, under load, twice, and up again. Two of the clients PUT and DELETE."""
+    stack = make_stack(topology, migrators=2, prefixes='{{ url = "/media/programs/"; class = "public"; writes = "disk"; '
+                       'token-file = "{token}"; }}, {{ url = "/media/"; class = "public"; }}')
+    token = stack.dir / "token"
+    token.write_text(TOKEN)
+    token.chmod(0o600)
+    stack.options["prefixes"] = stack.options["prefixes"].format(token=token)
     fill(stack, 300)
     stack.start()
-    load = Load(stack.proxy.address, CLIENTS, pause=0.1)
+    load = Load(stack.proxy.address, CLIENTS, pause=0.1, programs=2, token=TOKEN)
     load.add_tree(stack.media)
     load.start()
     switches = 0
     for way in ("up", "down", "up", "down", "up"):
         for phase in PHASES[1:] if way == "up" else PHASES[-2::-1]:
-            (stack.proxy.climb if way == "up" else stack.proxy.reload_phase)(phase)
+            (stack.proxy.climb if way == "up" else stack.proxy.set_phase)(phase)
             switches += 1
             progress(load)
         if way == "down":
             change_in_passthrough(stack, load)
     report = load.stop()
     print(report)
-    assert switches == 20
+    assert switches == 25
     assert report["failed"] == report["wrong"] == report["cut"] == 0, report
     check_expected(stack, load)
     assert stack.proxy.verify()["clean"]

@@ -292,6 +292,34 @@ test_put(void **state)
 	assert_string_equal(fakestore_get(&t.fake, "c.txt")->meta.content_type, "text/plain");
 }
 
+/* On an armed site nothing is overwritten, or put, without a mark; headers are mended. */
+static void
+test_armed(void **state)
+{
+	uint64_t began = clock_mono_ms();
+
+	(void)state;
+	write_file("a.txt", "older, perhaps");
+	write_file("b.txt", "deleted in R2, perhaps");
+	write_file("c.txt", "same");
+	fakestore_set(&t.fake, "a.txt", "newer, perhaps");
+	fakestore_set(&t.fake, "c.txt", "same");
+	cluster_arm(t.cluster, CLUSTER_ARM_STAY);
+	while (cluster_armed(t.cluster, NULL) != CLUSTER_ARMED) {
+		assert_true(clock_mono_ms() - began < 5000);
+		run_for(20);
+	}
+	assert_int_equal(go("a.txt"), RECONCILE_ORPHAN);
+	assert_non_null(strstr(t.rep.why, "no mark says which side was written last"));
+	assert_true(object_is("a.txt", "newer, perhaps"));
+	assert_int_equal(go("b.txt"), RECONCILE_ORPHAN);
+	assert_int_equal(go("c.txt"), RECONCILE_COPIED);
+	assert_false(leased());
+	mark("a.txt", MARK_PUT);
+	assert_int_equal(go("a.txt"), RECONCILE_COPIED);
+	assert_true(object_is("a.txt", "older, perhaps"));
+}
+
 static void
 test_hint(void **state)
 {
@@ -940,7 +968,7 @@ main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_put), TEST(test_hint), TEST(test_delete),
+		TEST(test_put), TEST(test_armed), TEST(test_hint), TEST(test_delete),
 		TEST(test_R23_a_404_ends_no_tombstone), TEST(test_R26_other_bytes_are_not_believed), TEST(test_orphan), TEST(test_no_sentinel),
 		TEST(test_not_files), TEST(test_R5_changed_while_reading), TEST(test_renamed_over),
 		TEST(test_deleted_meanwhile), TEST(test_created_while_deleting), TEST(test_never_still),

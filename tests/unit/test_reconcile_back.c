@@ -963,6 +963,28 @@ test_unconfirmed(void **state)
 	assert_true(t.rep.clean);
 }
 
+/* When all are in r2-only the disk gets nothing any more, but what it had later still goes to R2. */
+static void
+test_committed(void **state)
+{
+	(void)state;
+	redis_do(&t.redis, "HSET r2shim:{test}:site committed 1");
+	UNTIL(cluster_committed(t.cluster) != 0);
+	old_file("old");
+	owed(MARK_PUT);
+	object("new");
+	assert_int_equal(go(), RECONCILE_EQUAL);
+	assert_true(t.rep.clean);
+	assert_true(file_is("old"));
+	assert_int_equal(redis_int(&t.redis, "ZCARD r2shim:{test}:debt"), 0);
+	owed(MARK_PUT);
+	old_file("later");
+	go();
+	while (!t.rep.clean)
+		go();
+	assert_true(object_is("later"));
+}
+
 int
 main(void)
 {
@@ -971,6 +993,7 @@ main(void)
 		TEST(test_restore), TEST(test_new_folder), TEST(test_remove), TEST(test_later), TEST(test_written_meanwhile), TEST(test_bad_bytes),
 		TEST(test_large), TEST(test_slow_disk), TEST(test_no_space), TEST(test_in_use), TEST(test_in_the_way), TEST(test_mark_moves),
 		TEST(test_lease_lost), TEST(test_r2_down), TEST(test_no_bucket), TEST(test_cancel), TEST(test_leavings), TEST(test_unconfirmed),
+		TEST(test_committed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
