@@ -2,9 +2,10 @@
 """The demo itself; scripts/demo installs, builds and starts it.
 
 A site of real processes on free ports: redis-server, the Django site under gunicorn, the sandbox as R2, a proxy, two migrators,
-each in a folder of its own. MEDIA_ROOT is filled with files of this machine. Then the operator's way from phase 0 to 4, back to 0,
-where files change behind the proxy's back, and to 4 again, through all gates, while clients read, upload, replace and delete, and
-check what they get by its digest.
+each in a folder of its own. MEDIA_ROOT is filled with files of this machine. Then the operator's way from phase 0 to 5, in which R2
+is written first, back to 0, where files change behind the proxy's back, and to 5 again, through all gates, while clients read, upload,
+replace and delete, and check what they get by its digest; two of them are programs that PUT and DELETE. With --commit it ends in
+phase 6, from which there is no way back.
 """
 import argparse
 import collections
@@ -26,13 +27,15 @@ os.environ.setdefault("R2SHIM_BIN", str(TOP / "build" / "demo" / "r2shim"))
 
 import clients  # noqa: E402
 import harness  # noqa: E402
-from stack import PHASES, Stack  # noqa: E402
+from stack import ALL_PHASES, Stack  # noqa: E402
 
 FILES = 3000			# of the machine, at least, if it has so many
 BIG = 300 << 20			# the one big file: it goes to R2 in parts
 LARGEST = 3 << 20		# of the others
 NEEDED = 3 << 30		# free disk space
 LOGS = TOP / "build" / "demo-logs"	# what is kept of a failed run
+PHASES = ALL_PHASES[:6]		# up and down
+TOKEN = "demo"			# of the programs
 CHANGES = {"deleted": 60, "replaced": 60, "added": 40}		# behind the proxy's back, in phase 0
 
 # What to take: folder in MEDIA_ROOT, at most how many, where from, which names. The last one fills up.
@@ -163,6 +166,8 @@ class Demo:
         self.behind_the_back()
         self.stay()
         self.up("second")
+        if self.args.commit:
+            self.commit()
         say("the clients stop; the last look at everything")
         self.leave()
         report = self.load.stop()
@@ -177,7 +182,8 @@ class Demo:
             raise AssertionError(f"{folder} has {size(free)} free, the demo needs {size(NEEDED)}")
         self.folder = folder
         self.stack = Stack("gunicorn", migrators=2, folder=folder, site="demo", lease="5s", request_limit="10s",
-                           intent_deadline="10s", deadline="10s", migrator="concurrency = 8; max-delete = 300;")
+                           intent_deadline="10s", deadline="10s", migrator="concurrency = 8; max-delete = 300;",
+                           prefixes=self.prefixes())
         self.media = self.stack.media
         counts, total = fill(self.media, self.screen)
         self.screen.say(f"MEDIA_ROOT: {sum(counts.values()):,} files, {size(total)}")
@@ -186,10 +192,19 @@ class Demo:
         self.screen.say(f"in {folder}:")
         self.screen.say("       redis-server, gunicorn, the sandbox as R2, a proxy, two migrators", clock=False)
         self.load = clients.Load(self.stack.proxy.address, self.args.clients, seed="demo", pause=self.args.clients / 240,
-                                 heads=False, big=0.001)
+                                 heads=False, big=0.001, programs=2, token=TOKEN)
         self.load.add_tree(self.media)
         self.load.start()
-        self.screen.say(f"{self.args.clients} clients read, upload, replace and delete, and check every answer")
+        self.screen.say(f"{self.args.clients} clients read, upload, replace and delete, two programs PUT and DELETE;")
+        self.screen.say("       all check every answer", clock=False)
+
+    def prefixes(self):
+        """Anybody may read; programs write below /media/programs/."""
+        token = self.folder / "programs.token"
+        token.write_text(TOKEN)
+        token.chmod(0o600)
+        return (f'{{ url = "/media/programs/"; class = "public"; writes = "disk"; token-file = "{token}"; }}, '
+                '{ url = "/media/"; class = "public"; }')
 
     # phases
 
@@ -202,7 +217,7 @@ class Demo:
     def enter(self, phase, way):
         self.leave()
         self.left = (phase, way, time.monotonic(), self.load.requests())
-        self.screen.say(f"phase {PHASES.index(phase)} {phase}")
+        self.screen.say(f"phase {ALL_PHASES.index(phase)} {phase}")
 
     def now(self, text=""):
         counts = self.load.counts
@@ -217,11 +232,11 @@ class Demo:
             self.now()
             time.sleep(0.1)
 
-    def set_phase(self, phase, way):
+    def set_phase(self, phase, way, *more):
         """`phase set`, as an operator does it: again while a gate refuses. No gate is waived."""
         deadline, proxy = time.monotonic() + 90, self.stack.proxy
         while True:
-            code, out, err = proxy.run("phase", "set", phase)
+            code, out, err = proxy.run("phase", "set", phase, *more)
             if code == 0:
                 break
             if code != 4 or time.monotonic() > deadline:
@@ -230,6 +245,22 @@ class Demo:
             time.sleep(0.2)
         proxy.wait_phase(phase)
         self.enter(phase, way)
+        for line in out.splitlines():
+            if "owed" in line:
+                self.screen.say(line)
+
+    def commit(self):
+        """Phase 6: from here on the disk gets nothing."""
+        self.verify_under_load()
+        self.set_phase("r2-only", "up", "--commit")
+        while not self.stack.proxy.status()["committed"]:
+            self.now("the way back is open for some seconds more")
+            time.sleep(0.2)
+        code, _, err = self.stack.proxy.run("phase", "set", "r2-primary")
+        if code != 4:
+            raise AssertionError(f"back from r2-only: exit code {code}\n{err}")
+        self.screen.say("the way back is closed: " + err.strip().rpartition("phase: ")[2])
+        self.stay()
 
     def up(self, which):
         for phase in PHASES[1:]:
@@ -311,13 +342,13 @@ class Demo:
         proxy, stack, problems = self.stack.proxy, self.stack, []
         proxy.drained(60)
         verify = proxy.verify("--full")
-        if not verify["clean"] or verify["extra"] or verify["missing"] or verify["different"]:
+        if not self.args.commit and not verify["clean"]:
             problems.append(f"verify is not clean: {verify}")
         expected = self.load.history.expected()
         absent = [url for url, digest in expected.items() if digest is None]
         wrong = self.look(expected)
         problems += wrong[:5]
-        rclone, text = stack.rclone_check()
+        rclone, text = (0, " 0 differences found") if self.args.commit else stack.rclone_check()
         if rclone != 0 or " 0 differences found" not in text or "hashes could not be checked" in text:
             problems.append(f"rclone check: {rclone}\n{text[-2000:]}")
         metrics = proxy.metrics()
@@ -330,7 +361,7 @@ class Demo:
         return 0
 
     def look(self, expected):
-        """Every document whose state is known: what the proxy says of it now, in phase 4."""
+        """Every document whose state is known: what the proxy says of it now."""
         wrong = []
         with self.stack.client() as http:
             for number, (url, digest) in enumerate(sorted(expected.items())):
@@ -356,7 +387,7 @@ class Demo:
         row("files", f"{verify['files']:,} in MEDIA_ROOT, {size(verify['bytes'])}; {verify['objects']:,} objects in R2")
         row("requests", f"{report['requests']:,} of {report['clients']} clients, {size(report['bytes'])} read, checked by digest")
         row("", f"{report['upload']:,} uploads, {report['overwrite']:,} overwrites, {report['replace']:,} replaces, "
-                f"{report['delete']:,} deletes")
+                f"{report['delete']:,} deletes; {report['put']:,} PUT, {report['erase']:,} DELETE")
         row("failures", f"{report['failed']} failed, {report['wrong']} wrong, slowest answer {report['slowest']:.1f} s")
         row("fallbacks", f"{sum(fallbacks.values()):,} reads looked at the other side"
             + (f" ({', '.join(f'{reason.lower()} {n:,}' for reason, n in fallbacks.items())})" if fallbacks else ""))
@@ -365,12 +396,13 @@ class Demo:
         for which, share in self.shares.items():
             if share:
                 row("migrators", f"{which} backfill: " + ", ".join(f"{name} {keys:,} keys" for name, keys in share.items()))
-        row("verify", f"full, {'clean' if verify['clean'] else 'NOT CLEAN'}: {verify['equal']:,} equal, "
-            f"{verify['different'] + verify['metadata']} different")
+        row("verify", f"full, {'clean' if verify['clean'] else 'the disk is behind' if self.args.commit else 'NOT CLEAN'}: "
+            f"{verify['equal']:,} equal, {verify['different'] + verify['metadata'] + verify['owed'] + verify['r2-newer']} different")
         row("", f"{verify['missing']} files without an object, {verify['extra']} objects without a file")
-        row("rclone check", "0 differences" if rclone == 0 else f"exit code {rclone}")
+        if not self.args.commit:
+            row("rclone check", "0 differences" if rclone == 0 else f"exit code {rclone}")
         for phase, way, seconds, requests in self.times:
-            row("time", f"phase {PHASES.index(phase)} {phase:<12} {way:<5}{seconds:6.1f} s {requests:>8,} requests")
+            row("time", f"phase {ALL_PHASES.index(phase)} {phase:<12} {way:<5}{seconds:6.1f} s {requests:>8,} requests")
 
 
 # --keep
@@ -476,6 +508,7 @@ def play_and_keep(args):
 def main():
     parser = argparse.ArgumentParser(prog="scripts/demo", description="A Django site moves its media from disk to R2, and back.")
     parser.add_argument("--keep", action="store_true", help="leave it running at the end, and print the URLs")
+    parser.add_argument("--commit", action="store_true", help="end in phase 6, r2-only")
     parser.add_argument("--clients", type=int, default=24, help="clients that read and write all the time (%(default)s)")
     parser.add_argument("--seconds", type=float, default=5, help="time in each phase, at least (%(default)s)")
     args = parser.parse_args()
