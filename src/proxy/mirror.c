@@ -87,12 +87,13 @@ struct link {
 	bool marked, settled;
 };
 
-/* A file that we have put in a key's place ourselves. */
+/* What we know of a key's file: the one that we have put there ourselves, or that there was none up to an event. */
 struct own {
 	uint64_t key;			/* its hash; that the file is the very one is what counts */
 	struct mark_base file;
+	uint64_t seq;			/* file absent */
 };
-/* So many are remembered: an event follows its rename at once. */
+/* So many are remembered: an event follows what it tells of at once. */
 #define OWN_MAX 1024
 
 struct mirror {
@@ -433,13 +434,21 @@ key_hash(const char *key, size_t klen)
 }
 
 static void
-own_add(struct mirror *m, const char *key, size_t klen, const struct mark_base *file)
+own_add(struct mirror *m, const char *key, size_t klen, const struct mark_base *file, uint64_t seq)
 {
 	uint64_t h = key_hash(key, klen);
 
 	if (m->own == NULL)
 		m->own = mem_calloc(OWN_MAX, sizeof *m->own);
-	m->own[h % OWN_MAX] = (struct own){ h, *file };
+	m->own[h % OWN_MAX] = (struct own){ h, *file, seq };
+}
+
+void
+mirror_absent(struct mirror *m, const char *key, size_t klen, uint64_t seq)
+{
+	static const struct mark_base none = { .known = true };
+
+	own_add(m, key, klen, &none, seq);
 }
 
 /*
@@ -454,8 +463,8 @@ is_old(const struct item *it)
 	uint64_t h = key_hash(it->key, it->klen);
 	const struct own *own = it->m->own != NULL ? &it->m->own[h % OWN_MAX] : NULL;
 
-	if (now.exists && own != NULL && own->key == h && marks_base_same(&own->file, &now))
-		return true;
+	if (own != NULL && own->key == h && marks_base_same(&own->file, &now))
+		return now.exists || it->last_seq <= own->seq;
 	return m != NULL && m->gen > 0 && m->side == MARK_R2 && !m->base.unconfirmed && marks_base_same(&m->base, &now);
 }
 
@@ -624,7 +633,7 @@ reconciled_cb(void *arg, const struct reconcile_report *r)
 	else if (r->e == ERR_OK)
 		m->trouble[0] = '\0';
 	if (r->placed.known)
-		own_add(m, it->key, it->klen, &r->placed);
+		own_add(m, it->key, it->klen, &r->placed, 0);
 	if (r->result == RECONCILE_COPIED || r->result == RECONCILE_DELETED)
 		run_disk_write(m->env->cluster);
 	if (r->clean) {

@@ -45,6 +45,9 @@ void mirror_free(struct mirror **m);
 void mirror_noticed(struct mirror *m, const char *key, size_t klen, uint64_t seq);
 /* It is marked already (confirmed, or replayed from the journal): mirror it. */
 void mirror_owed(struct mirror *m, const char *key, size_t klen);
+/* A write to R2 has found no file, up to this event. Absence has no identity: what a later event tells of came after that write, though it
+ * shows absence again. */
+void mirror_absent(struct mirror *m, const char *key, size_t klen, uint64_t seq);
 /* Somebody else cleared it. */
 void mirror_cleared(struct mirror *m, const char *key, size_t klen);
 

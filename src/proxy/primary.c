@@ -54,6 +54,7 @@ struct primary_op {
 	struct hold *hold;
 	struct pool_job job;
 	struct local_stat st;
+	uint64_t seq;			/* the watcher's last event before the look */
 	enum err look_err;
 	struct mark_write w;
 	bool existed, unsettled;
@@ -244,6 +245,8 @@ sent_cb(void *arg, enum err e, const char *etag)
 		return;
 	}
 	op->stage = OP_CONFIRM;
+	if (!op->w.base.exists)
+		mirror_absent(op->k->p->deps.mirror, op->k->key, op->k->klen, op->seq);
 	hold_last(op->hold);
 	dirty_confirm(op->k->p->deps.dirty, &op->intent, op->w, hold_lease(op->hold), confirmed_cb, op);
 }
@@ -393,7 +396,7 @@ held_cb(void *arg, enum err e, const struct lease *l)
 		return;
 	}
 	/* Events up to here are of what the look will see. */
-	op->k->p->deps.drain(op->k->p->deps.arg);
+	op->seq = op->k->p->deps.drain(op->k->p->deps.arg);
 	op->stage = OP_LOOK;
 	pool_submit(op->k->p->env->pool, &op->job, look_work, looked_cb, op);
 }

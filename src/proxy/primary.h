@@ -31,8 +31,8 @@ struct primary_deps {
 	const struct reconcile_env *env;
 	struct dirty *dirty;
 	struct mirror *mirror;
-	/* Reads the watcher's queue dry, so that what happens to a file after the look is an event of its own. */
-	void (*drain)(void *arg);
+	/* Reads the watcher's queue dry, so that what happens to a file after the look is an event of its own: one with a higher number. */
+	uint64_t (*drain)(void *arg);
 	void *arg;
 };
 

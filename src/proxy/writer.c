@@ -918,13 +918,12 @@ writer_primary(struct writer *w)
 	return w->primary;
 }
 
-static void
+static uint64_t
 drain_watch(void *arg)
 {
 	struct writer *w = arg;
 
-	if (w->watch != NULL)
-		(void)watch_drain(w->watch);
+	return w->watch != NULL ? watch_drain(w->watch) : 0;
 }
 
 struct writer_file *
