@@ -17,10 +17,11 @@ import harness  # noqa: E402
 import bench_backfill  # noqa: E402
 import bench_proxy  # noqa: E402
 import bench_upload  # noqa: E402
+import bench_watch  # noqa: E402
 import report  # noqa: E402
 
 PARTS = {"proxy": (bench_proxy.run, report.proxy_text), "backfill": (bench_backfill.run, report.backfill_text),
-         "upload": (bench_upload.run, report.upload_text)}
+         "upload": (bench_upload.run, report.upload_text), "watch": (bench_watch.run, report.watch_text)}
 MISSED = {"upload": bench_upload.missed}		# of the parts that have targets
 DOCS = harness.TOP / "docs" / "performance.md"
 

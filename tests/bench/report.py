@@ -139,6 +139,34 @@ def upload_text(env, result):
     return "\n\n".join(parts)
 
 
+def watch_text(env, result):
+    crawl, floods = result["crawl"], result["floods"]
+
+    def row(name, s):
+        return [name, f"{s['n']:,}", f"{s['p50']:.1f}", f"{s['p99']:.1f}", f"{s['max']:.1f}", f"{s['barrier']:.1f}"]
+    rows = [row(f"{policy}, {beside}", floods[policy][key]) for policy in floods for beside, key in
+            (("alone", "alone"), ("beside the flood", "beside"))]
+    return "\n\n".join([
+        preamble(env, ["redis"]),
+        f"A restart on {result['directories']:,} directories with {result['files']:,} files, in the page cache:",
+        table(["", "median"], [
+            ["until the watches stand", f"{crawl['watches_ms']:,.0f} ms"],
+            ["from there until all files are looked at", f"{crawl['report_ms'] - crawl['watches_ms']:,.0f} ms"],
+            ["directories a second, both", f"{result['directories'] / crawl['report_ms'] * 1000:,.0f}"],
+            ["the proxy's memory (peak RSS)", f"{crawl['rss'] / 1e6:.1f} MB"],
+            ["a directory's share of it", f"{(crawl['rss'] - result['rss_empty']) / result['directories']:.0f} bytes"],
+            ["an upload sent as soon as it is ready", f"{crawl['first_upload']:,.0f} ms"],
+            ["a page read meanwhile, p50", f"{crawl['read_p50']:.1f} ms"],
+            ["a page read meanwhile, longest", f"{crawl['read_max']:.1f} ms"]]),
+        "One client that uploads, alone and beside a process that writes files of 100 bytes into the media root,\n"
+        f"{' and '.join(number(f['rate']) for f in floods.values())} a second (of {result['flood']:,} wanted, on the same CPUs); "
+        "ms an upload,\nand of that the mean wait for watcher, marks and mirror:",
+        table(["mirror.policy", "uploads", "p50", "p99", "longest", "barrier"], rows),
+        "Peak memory beside the flood: " + ", ".join(f"{policy} {f['rss'] / 1e6:.1f} MB" for policy, f in floods.items()) +
+        ";\nuntil all of it was in R2: " + ", ".join(f"{policy} {f['drained']:.1f} s" for policy, f in floods.items()) +
+        f"; overflows of the kernel's queue: {sum(f['overflows'] for f in floods.values()):.0f}."])
+
+
 def rewrite(path, part, text):
     """Replaces what stands between the part's marks; the rest of the file stays as it is."""
     begin, end = f"<!-- begin {part}: written by scripts/bench -->", f"<!-- end {part} -->"
