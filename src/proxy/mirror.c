@@ -105,7 +105,7 @@ struct mirror {
 	struct list queue, looks, unmarked;
 	size_t looking;
 	size_t running, unleased;
-	bool armed;
+	bool armed, reclaim;
 	struct own *own;		/* OWN_MAX, by hash; NULL: none yet */
 	struct loop_call pump;
 	size_t room_at;
@@ -508,7 +508,7 @@ synced_cb(void *arg)
 		item_check_done(it);
 		return;
 	}
-	if (is_old(it)) {
+	if (is_old(it) || (it->m->reclaim && it->op == MARK_DELETE)) {
 		mark_ended(it);
 		if (it->mark_stage == MARK_STAGE_NONE && dirty_get(it->m->dirty, it->key, it->klen, &mark))
 			copy_queue(it);
@@ -860,6 +860,12 @@ void
 mirror_set_armed(struct mirror *m, bool armed)
 {
 	m->armed = armed;
+}
+
+void
+mirror_set_reclaim(struct mirror *m, bool reclaim)
+{
+	m->reclaim = reclaim;
 }
 
 bool

@@ -1017,6 +1017,7 @@ writer_new(struct writer **wp, const struct reconcile_env *env, int phase, struc
 	}
 	w->mirror = mirror_new(env, w->dirty, w->syncs);
 	w->primary = primary_new(&(struct primary_deps){ env, w->dirty, w->mirror, drain_watch, w });
+	mirror_set_reclaim(w->mirror, phase == PHASE_R2_ONLY);
 	mirror_set_room(w->mirror, FOUND_MAX / 2, mirror_room_cb, w);
 	w->away = away_new(env, &away_cbs, w);
 	if (env->cluster != NULL)
@@ -1042,6 +1043,7 @@ writer_reload(struct writer *w, const struct reconcile_env *env, int phase)
 
 	w->env = env;
 	mirror_set_env(w->mirror, env);
+	mirror_set_reclaim(w->mirror, phase == PHASE_R2_ONLY);
 	primary_set_env(w->primary, env);
 	away_set_env(w->away, env);
 	w->ready_until = 0;

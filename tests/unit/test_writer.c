@@ -881,6 +881,38 @@ test_lost_events_hold_the_answer(void **st)
 }
 
 static bool
+r2_has_later(void)
+{
+	return r2_has("later.txt", "later");
+}
+
+static bool
+r2_has_both(void)
+{
+	return r2_has("a.txt", "a") && r2_has("d/b.txt", "b");
+}
+
+/* In r2-only the disk's files may be taken away: that deletes nothing in R2. What an application still stores there is copied. */
+static void
+test_reclaimed_files_are_not_deletes(void **st)
+{
+	(void)st;
+	assert_int_equal(mkdir("d", 0755), 0);
+	store_file("a.txt", "a");
+	store_file("d/b.txt", "b");
+	assert_true(wait_for(r2_has_both));
+	assert_true(wait_for(drained));
+	writer_reload(w, &env, PHASE_R2_ONLY);
+	assert_int_equal(unlink("a.txt"), 0);
+	assert_int_equal(unlink("d/b.txt"), 0);
+	store_file("later.txt", "later");
+	assert_true(wait_for(r2_has_later));
+	assert_true(wait_for(drained));
+	assert_true(r2_has_both());
+	assert_int_equal(fake.deletes, 0);
+}
+
+static bool
 ten_wait(void)
 {
 	struct writer_state s;
@@ -1204,6 +1236,7 @@ main(void)
 		T(test_a_locked_file_is_waited_for),
 		T(test_removed_while_nobody_watched),
 		T(test_lost_events_hold_the_answer),
+		T(test_reclaimed_files_are_not_deletes),
 		T(test_what_is_waited_for_goes_first),
 		T(test_an_upload_does_not_wait_for_what_a_restart_finds),
 		T(test_syncs_at_once),
