@@ -1,5 +1,9 @@
-"""Up and down through all phases under load: no request fails, none is answered with what the history forbids."""
+"""Up and down through all phases under load: no request fails, none is answered with what the history forbids.
+
+R2SHIM_ROUNDS=N in the environment: so many times up and down (2 if it is not set).
+"""
 import hashlib
+import os
 
 import pytest
 
@@ -10,6 +14,7 @@ from test_backfill import fill
 
 PHASES = ALL_PHASES[:6]
 CLIENTS = 64
+ROUNDS = int(os.environ.get("R2SHIM_ROUNDS", "2"))
 TOKEN = "phases"
 
 
@@ -36,8 +41,8 @@ def check_expected(stack, load):
 
 
 @pytest.mark.parametrize("topology", ["gunicorn", "nginx"])
-def test_25_switches_under_load(make_stack, topology):
-    """0 to 5 and back, under load, twice, and up again. Two of the clients PUT and DELETE."""
+def test_switches_under_load(make_stack, topology):
+    """0 to 5 and back, under load, in rounds, and up again. Two of the clients PUT and DELETE."""
     stack = make_stack(topology, migrators=2, prefixes='{{ url = "/media/programs/"; class = "public"; writes = "disk"; '
                        'token-file = "{token}"; }}, {{ url = "/media/"; class = "public"; }}')
     token = stack.dir / "token"
@@ -50,7 +55,7 @@ def test_25_switches_under_load(make_stack, topology):
     load.add_tree(stack.media)
     load.start()
     switches = 0
-    for way in ("up", "down", "up", "down", "up"):
+    for way in ("up", "down") * ROUNDS + ("up",):
         for phase in PHASES[1:] if way == "up" else PHASES[-2::-1]:
             (stack.proxy.climb if way == "up" else stack.proxy.set_phase)(phase)
             switches += 1
@@ -59,7 +64,7 @@ def test_25_switches_under_load(make_stack, topology):
             change_in_passthrough(stack, load)
     report = load.stop()
     print(report)
-    assert switches == 25
+    assert switches == 10 * ROUNDS + 5
     assert report["failed"] == report["wrong"] == report["cut"] == 0, report
     check_expected(stack, load)
     assert stack.proxy.verify()["clean"]
