@@ -144,6 +144,8 @@ entry(struct watch *w, struct lister *l, const struct todo *t, const struct dire
 	}
 	if (e->d_type != DT_UNKNOWN && (e->d_type != DT_REG || t->kind == LISTING_WATCH))
 		return;
+	if (local_tmp_sweep(dirfd(t->dir), e->d_name))
+		return;
 	if (fstatat(dirfd(t->dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
 		return;		/* gone again: its own event tells */
 	if (S_ISDIR(st.st_mode))

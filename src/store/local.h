@@ -65,6 +65,8 @@ enum err local_tmp_commit(struct local *l, int fd, char **tmp_key, const char *k
 /* The same, but never over anything: PRECOND if the name is taken. */
 enum err local_tmp_commit_new(struct local *l, int fd, char **tmp_key, const char *key, size_t klen) ERR_MUST_CHECK;
 void local_tmp_discard(struct local *l, char **tmp_key);
+/* A name in an open folder: is it such a file? One whose writer is dead is removed. */
+bool local_tmp_sweep(int dir, const char *name);
 /* unlink and fsync of the folder. */
 enum err local_unlink(struct local *l, const char *key, size_t klen) ERR_MUST_CHECK;
 /* A folder's names, a page at a time: those behind `after` (exclusive; NULL: from the beginning), ascending by their bytes, at most

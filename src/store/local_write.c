@@ -3,10 +3,12 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/digest.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/trip.h"
@@ -49,6 +51,17 @@ local_make_parent(struct local *l, struct local_split *s, int *out)
 	return errno == ENOTDIR || errno == ELOOP ? ERR_EXISTS : err_from_errno(errno);
 }
 
+/* Who writes it holds a lock on it: one that nobody holds is a dead writer's. Somebody who sweeps may have come in between. */
+static bool
+still_ours(int fd)
+{
+	struct stat st;
+
+	if (flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK)
+		return false;
+	return fstat(fd, &st) < 0 || st.st_nlink > 0;
+}
+
 enum err
 local_tmp_create(struct local *l, const char *key, size_t klen, int *fd, char **tmp_key)
 {
@@ -62,16 +75,41 @@ local_tmp_create(struct local *l, const char *key, size_t klen, int *fd, char **
 	*tmp_key = NULL;
 	if ((e = local_split_key(&s, key, klen)) != ERR_OK || (e = local_make_parent(l, &s, &dir)) != ERR_OK)
 		return e;
-	digest_random(random, sizeof(random));
-	str_addz(&name, LOCAL_TMP_PREFIX);
-	str_add_hex(&name, random, sizeof(random));
-	if (TRIP("disk", "create") || (*fd = local_open_beneath(dir, str_z(&name), O_RDWR | O_CREAT | O_EXCL, 0666)) < 0)
-		e = err_from_errno(errno);
-	else
-		*tmp_key = mem_printf("%.*s%s%s", (int)s.dirlen, s.path, s.dirlen > 0 ? "/" : "", str_z(&name));
+	for (;;) {
+		digest_random(random, sizeof(random));
+		str_clear(&name);
+		str_addz(&name, LOCAL_TMP_PREFIX);
+		str_add_hex(&name, random, sizeof(random));
+		if (TRIP("disk", "create") || (*fd = local_open_beneath(dir, str_z(&name), O_RDWR | O_CREAT | O_EXCL, 0666)) < 0) {
+			e = err_from_errno(errno);
+			break;
+		}
+		if (still_ours(*fd)) {
+			*tmp_key = mem_printf("%.*s%s%s", (int)s.dirlen, s.path, s.dirlen > 0 ? "/" : "", str_z(&name));
+			break;
+		}
+		(void)close(*fd);
+	}
 	(void)close(dir);
 	str_fini(&name);
 	return e;
+}
+
+bool
+local_tmp_sweep(int dir, const char *name)
+{
+	struct stat st;
+	int fd;
+
+	if (strncmp(name, LOCAL_TMP_PREFIX, strlen(LOCAL_TMP_PREFIX)) != 0)
+		return false;
+	fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return true;
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && flock(fd, LOCK_EX | LOCK_NB) == 0 && unlinkat(dir, name, 0) == 0)
+		log_info("local", "%s, left by a writer that died, is removed", name);
+	(void)close(fd);
+	return true;
 }
 
 static enum err

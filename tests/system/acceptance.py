@@ -85,6 +85,11 @@ def operations(stack, name):
     return stack.sandbox.stats()["operations"].get(name, {})
 
 
+def intents(proxy):
+    """How many writes are open, as the proxy itself says."""
+    return json.loads(proxy.admin("/status").body)["intents"]
+
+
 def redis_key(stack, name):
     return f"r2shim:{{{stack.proxy.options['site']}}}:{name}"
 

@@ -328,6 +328,30 @@ test_write_new(void **state)
 	assert_int_equal(system("test -z \"$(find . -name '.r2shim-tmp-*')\" && test \"$(cat n/new)\" = one"), 0);
 }
 
+static void
+test_A23_left_by_a_dead_writer(void **state)
+{
+	char *dead, *live;
+	int fd[2], dir = open("d", O_RDONLY | O_DIRECTORY);
+
+	(void)state;
+	assert_true(dir >= 0);
+	assert_int_equal(local_tmp_create(l, "d/a", 3, &fd[0], &dead), ERR_OK);
+	assert_int_equal(local_tmp_create(l, "d/b", 3, &fd[1], &live), ERR_OK);
+	close(fd[0]);
+	assert_true(local_tmp_sweep(dir, strrchr(dead, '/') + 1));
+	assert_true(local_tmp_sweep(dir, strrchr(live, '/') + 1));
+	assert_int_equal(access(dead, F_OK), -1);
+	assert_int_equal(access(live, F_OK), 0);
+	assert_false(local_tmp_sweep(dir, "f.txt"));
+	assert_false(local_tmp_sweep(dir, ".r2shim-swap-x"));
+	assert_int_equal(access("d/f.txt", F_OK), 0);
+	mem_free(dead);
+	local_tmp_discard(l, &live);
+	close(fd[1]);
+	close(dir);
+}
+
 /* "a b/ c" for a file a, a folder b and a file c; a dot behind them: there is more. */
 static void
 expect_list(const char *folder, const char *after, size_t max, const char *names)
@@ -489,7 +513,8 @@ main(void)
 {
 #define ROW(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {ROW(test_sentinel), ROW(test_open_key), ROW(test_look),
-	    ROW(test_no_evidence), ROW(test_digest), ROW(test_locked), ROW(test_write), ROW(test_write_new), ROW(test_list), ROW(test_folders), ROW(test_meta)};
+	    ROW(test_no_evidence), ROW(test_digest), ROW(test_locked), ROW(test_write), ROW(test_write_new),
+	    ROW(test_A23_left_by_a_dead_writer), ROW(test_list), ROW(test_folders), ROW(test_meta)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
