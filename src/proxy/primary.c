@@ -365,6 +365,11 @@ looked_cb(void *arg)
 		op_undone(op, op->look_err != ERR_OK ? op->look_err : ERR_BUSY);
 		return;
 	}
+	/* A base that is written again in the same tick of the clock would still look like the base. */
+	if (local_is_young(&op->st)) {
+		op_again(op, ERR_BUSY);
+		return;
+	}
 	if (op->unsettled) {
 		mirror_owed(k->p->deps.mirror, k->key, k->klen);
 		op_again(op, ERR_BUSY);

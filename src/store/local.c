@@ -21,6 +21,7 @@
 
 #define READ_CHUNK (256 << 10)
 #define SITE_MAX   64 /* bytes of the sentinel */
+#define YOUNG_NS   (10 * 1000 * 1000)
 
 enum err
 local_split_key(struct local_split *s, const char *key, size_t klen)
@@ -363,6 +364,14 @@ local_same(const struct local_stat *a, const struct local_stat *b)
 		return a->exists == b->exists;
 	return a->dev == b->dev && a->ino == b->ino && a->size == b->size && a->mtime_ns == b->mtime_ns &&
 	       a->ctime_ns == b->ctime_ns;
+}
+
+bool
+local_is_young(const struct local_stat *st)
+{
+	int64_t age = (int64_t)clock_real_us() * 1000 - st->ctime_ns;
+
+	return st->exists && age >= 0 && age < YOUNG_NS;
 }
 
 bool

@@ -43,6 +43,9 @@ enum err local_open_key(struct local *l, const char *key, size_t klen, int *fd, 
  * or special file is "absent" as a key: exists = false. Behind a symlink nothing is ours to judge: UNSUPPORTED. */
 enum err local_look(struct local *l, const char *key, size_t klen, struct local_stat *st) ERR_MUST_CHECK;
 bool local_same(const struct local_stat *a, const struct local_stat *b);
+/* Was it written less than 10 ms ago? Kernels stamp in ticks: a second write in this one would look alike. A ctime in the future is as
+ * good as an old one: nobody can wait for it. */
+bool local_is_young(const struct local_stat *st);
 /* Is somebody holding an exclusive flock on it (Django saves under one)? */
 bool local_is_locked(int fd);
 

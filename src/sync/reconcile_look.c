@@ -1,13 +1,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "base/trip.h"
 #include "sync/reconcile_int.h"
-
-enum { YOUNG_NS = 10 * 1000 * 1000 };	/* kernels stamp in ticks: two writes in one tick look alike */
 
 static bool
 stopped(const struct reconcile *r)
@@ -33,7 +30,6 @@ look_work(void *arg)
 {
 	struct reconcile *r = arg;
 	struct reconcile_look *l = &r->look, before = r->look;
-	int64_t age;
 
 	*l = (struct reconcile_look){ .e = ERR_OK };
 	l->unsettled = local_swap_pending(r->env.local, r->key, r->klen);
@@ -49,9 +45,7 @@ look_work(void *arg)
 	}
 	l->exists = true;
 	l->locked = local_is_locked(r->fd);
-	/* A ctime in the future is as good as an old one: nobody can wait for it. */
-	age = (int64_t)clock_real_us() * 1000 - l->st.ctime_ns;
-	l->young = age >= 0 && age < YOUNG_NS;
+	l->young = local_is_young(&l->st);
 	if (l->locked || l->young || !r->want_hash)
 		return;
 	if (before.hashed && local_same(&before.st, &l->st)) {

@@ -35,6 +35,9 @@ static struct {
 	char root[64], state[64];
 	bool up;
 	unsigned drains;
+	bool write_at_drain;	/* the site writes a.txt just before the first look */
+	struct stat at_put;	/* a.txt when R2 was asked, and when that was */
+	uint64_t at_put_us;
 	bool got;
 	enum err e;
 	struct lease lease;
@@ -97,10 +100,14 @@ on_owed(void *arg, const char *key, size_t klen)
 	mirror_owed(t.mirror, key, klen);
 }
 
+static void write_file(const char *key, const char *text);
+
 static uint64_t
 on_drain(void *arg)
 {
 	(void)arg;
+	if (t.write_at_drain && t.drains == 0)
+		write_file("a.txt", "this moment");
 	return ++t.drains;
 }
 
@@ -333,6 +340,33 @@ test_over_a_file(void **state)
 	assert_all_ended();
 }
 
+/* A file that was written this moment is no base yet: a second write in the same tick would look alike. */
+static enum err
+note_age(void *arg, const char *what)
+{
+	char path[128];
+
+	(void)arg;
+	if (strcmp(what, "put") == 0) {
+		snprintf(path, sizeof path, "%s/a.txt", t.root);
+		assert_int_equal(stat(path, &t.at_put), 0);
+		t.at_put_us = clock_real_us();
+	}
+	return ERR_OK;
+}
+
+static void
+test_over_a_young_file(void **state)
+{
+	(void)state;
+	t.write_at_drain = true;
+	t.fake.before = note_age;
+	assert_int_equal(put_now("a.txt", "r2", false), ERR_OK);
+	assert_true((int64_t)t.at_put_us * 1000 - clock_timespec_ns(&t.at_put.st_ctim) >= 10 * 1000 * 1000);
+	t.fake.before = NULL;
+	assert_all_ended();
+}
+
 /* What R2 certainly did not take leaves the disk's side as it was noticed; what it may have taken is unknown. */
 static enum err fail_with;
 
@@ -533,6 +567,7 @@ test_death(void **state)
 		snprintf(key, sizeof key, "k%d", n);
 		snprintf(text, sizeof text, "body %d", n);
 		write_file(key, "disk");
+		run_for(12);
 		put(key, text, false, &a);
 		for (int i = 0; i < n && !a.done; i++)
 			run_for(0);
@@ -558,8 +593,8 @@ main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_new_key), TEST(test_over_a_file), TEST(test_r2_fails), TEST(test_hot_key), TEST(test_create_only), TEST(test_delete),
-		TEST(test_busy_and_away), TEST(test_absence_has_no_identity), TEST(test_death),
+		TEST(test_new_key), TEST(test_over_a_file), TEST(test_over_a_young_file), TEST(test_r2_fails), TEST(test_hot_key),
+		TEST(test_create_only), TEST(test_delete), TEST(test_busy_and_away), TEST(test_absence_has_no_identity), TEST(test_death),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
