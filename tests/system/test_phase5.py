@@ -128,8 +128,8 @@ def hold_upload(proxy, name, body):
     return sock, whole[len(whole) // 2:]
 
 
-def test_r8_a37_armed_by_all_before_the_first(make_stack):
-    """R8, A37: an upload held on one proxy; the other is refused r2-primary, also by an edited file and SIGHUP, until the first has
+def test_R8_A37_armed_by_all_before_the_first(make_stack):
+    """An upload held on one proxy; the other is refused r2-primary, also by an edited file and SIGHUP, until the first has
     acknowledged that the site is armed; nothing fails."""
     stack = with_token(make_stack).start()
     a, b = stack.proxy, stack.add_proxy("other").start()
@@ -172,8 +172,8 @@ def test_r8_a37_armed_by_all_before_the_first(make_stack):
     stack.assert_equal()
 
 
-def test_r7_requests_keep_their_phase_over_the_switch(make_stack):
-    """R7: uploads and PUTs held mid-body over 4 -> 5 and 5 -> 4 end well, and both sides have them."""
+def test_R7_requests_keep_their_phase_over_the_switch(make_stack):
+    """Uploads and PUTs held mid-body over 4 -> 5 and 5 -> 4 end well, and both sides have them."""
     stack = with_token(make_stack).start()
     proxy = stack.proxy
     proxy.climb("validate")
@@ -190,8 +190,8 @@ def test_r7_requests_keep_their_phase_over_the_switch(make_stack):
         assert stack.bucket.get(f"documents/held-{phase}.bin") == phase.encode() * 10000
 
 
-def test_r46_a38_the_way_back_with_debt(make_stack):
-    """R46, A38: 50 PUTs and 10 DELETEs that only R2 has; back to read-r2 at once, never refused, the debt is shown, owed keys are
+def test_R46_A38_the_way_back_with_debt(make_stack):
+    """50 PUTs and 10 DELETEs that only R2 has; back to read-r2 at once, never refused, the debt is shown, owed keys are
     served from R2 until they are on the disk; then the sides are equal, and passthrough is entered with no debt."""
     stack = with_token(make_stack)
     for number in range(10):
