@@ -49,6 +49,8 @@ void queue_release(struct queue *q, struct queue_item **it);
 
 /* A key failed. After migrator.attempts failures it becomes a dead letter (with why), else it is due again after a backoff. done(dead). */
 void queue_fail(struct cluster *c, const struct conf *conf, const char *key, size_t klen, const char *why, void (*done)(void *arg, enum err e, bool dead), void *arg);
+/* Whoever worked on the key died of it, again and again: it becomes a dead letter at once. done(dead). */
+void queue_poison(struct cluster *c, const char *key, size_t klen, const char *why, void (*done)(void *arg, enum err e, bool dead), void *arg);
 /* Puts a key into live now (promote, hint): no mark is set. */
 void queue_hint(struct cluster *c, const char *key, size_t klen);
 /* The feeder: adds a batch. */

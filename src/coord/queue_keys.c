@@ -43,7 +43,16 @@ queue_fail(struct cluster *c, const struct conf *conf, const char *key, size_t k
 	snprintf(top, sizeof top, "%d", PAUSE_MAX_MS);
 	snprintf(random, sizeof random, "%u", r % 1000u);
 	cluster_run(c, &lua_fail, on_failed, mem_dup(&x, sizeof x), (struct rds_arg[]){ RDS_B(key, klen), RDS_Z(why), RDS_Z(attempts), RDS_Z(first),
-		RDS_Z(top), RDS_Z(random) }, 6);
+		RDS_Z(top), RDS_Z(random), RDS_Z("0") }, 7);
+}
+
+void
+queue_poison(struct cluster *c, const char *key, size_t klen, const char *why, void (*done)(void *arg, enum err e, bool dead), void *arg)
+{
+	struct fail_ctx x = { done, arg };
+
+	cluster_run(c, &lua_fail, on_failed, mem_dup(&x, sizeof x), (struct rds_arg[]){ RDS_B(key, klen), RDS_Z(why), RDS_Z("1"), RDS_Z("0"),
+		RDS_Z("0"), RDS_Z("0"), RDS_Z("1") }, 7);
 }
 
 void

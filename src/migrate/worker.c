@@ -297,7 +297,29 @@ task_new(struct batch *b, const char *key, size_t klen)
 	return t;
 }
 
-/* The next key of a batch; false if the entry is malformed (whoever pushed it is told in the log). */
+/* Was it handed out so often, and never ended? Then it is not the workers' fault that they died. */
+static bool
+deadly(const struct batch *b)
+{
+	return b->item->deliveries > (unsigned)b->w->env->conf->migrator_attempts;
+}
+
+static void
+task_start(struct task *t)
+{
+	struct worker *w = t->b->w;
+
+	if (!deadly(t->b)) {
+		task_run(t);
+		return;
+	}
+	(void)snprintf(t->why, sizeof(t->why), "%u times a migrator died with it in hand", t->b->item->deliveries - 1);
+	w->counts.failed++;
+	log_warn("migrator", "%s failed: %s", log_key(t->key, t->klen), t->why);
+	queue_poison(w->env->cluster, t->key, t->klen, t->why, failed_cb, t);
+}
+
+/* The next key of a batch; false if the entry is malformed (whoever pushed it is told in the log), or handed on. */
 static bool
 batch_next(struct batch *b)
 {
@@ -310,13 +332,18 @@ batch_next(struct batch *b)
 
 	if (b->live) {
 		b->next++;
-		task_run(task_new(b, b->item->data, b->item->len));
+		task_start(task_new(b, b->item->data, b->item->len));
 		return true;
 	}
 	e = json_array_get(b->keys, b->next++);
 	if (json_unpack(e, "{s:s, s?s, s?I, s?I}", "k", &k64, "e", &etag, "s", &size, "m", &modified) != 0 ||
 	    !str_unbase64(k64, strlen(k64), key, sizeof(key), &klen)) {
 		log_error("migrator", "a malformed entry in batch %s was passed over", b->item->id);
+		return false;
+	}
+	if (b->n > 1 && deadly(b)) {
+		/* One of them is it: each gets an entry of its own, and these are told before the batch ends. */
+		queue_hint(b->w->env->cluster, (const char *)key, klen);
 		return false;
 	}
 	t = task_new(b, (const char *)key, klen);
@@ -326,7 +353,7 @@ batch_next(struct batch *b)
 	t->hint.etag = t->etag;
 	t->hint.size = (uint64_t)size;
 	t->hint.last_modified_ms = modified;
-	task_run(t);
+	task_start(t);
 	return true;
 }
 

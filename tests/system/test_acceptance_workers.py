@@ -68,6 +68,48 @@ def test_A24_R18_a_migrator_is_killed_at_every_system_call_of_an_upload(make_sta
     assert all(r2[f"k/{key}"] == b"%d\n" % key * 500 for key in range(number + 1)) and leftovers(stack) == []
 
 
+@pytest.mark.parametrize("by", ["live", "batch"])
+def test_R20_a_key_that_kills_its_worker(make_stack, by):
+    """Whoever reads that file dies. How often it was handed out is counted before the work; beyond `attempts` it is set aside, with the
+    reason; of a batch, each key is tried by itself, and the others are copied."""
+    stack = site(make_stack, migrators=0, migrator="concurrency = 4; attempts = 2;", **LEASES).start()
+    stack.proxy.climb("backfill")
+    keys = [f"k/{number}" for number in range(6)]
+    for key in keys:
+        stack.write(key, key.encode() * 100)
+    at_rest(stack)
+    for key in keys:
+        stack.bucket.delete(key)
+    bad = "k/3"
+    migrator = stack.add_migrator("m1")
+    plain = migrator.command
+    migrator.command = lambda: ["/usr/bin/strace", "-D", "-f", "-qq", "-o", "/dev/null", "-P", stack.media / bad, "-e", "trace=pread64",
+                                "-e", "inject=pread64:signal=KILL", "--", *plain()]
+    deaths = 0
+    if by == "live":
+        look(stack, bad)
+    else:
+        migrator.start()		# somebody has to cut the tree into batches
+        stack.proxy.backfill_start()
+    while bad not in dead_letters(stack):
+        if not migrator.alive():
+            migrator.forget_dead()
+            migrator.start(wait=False)
+        eventually(lambda: not migrator.alive() or bad in dead_letters(stack), 30, "dead, or set aside")
+        deaths += not migrator.alive()
+        assert deaths < 12, "it kills on and on"
+    why = dead_letters(stack)[bad]
+    print(f"{deaths} deaths: {why}")
+    assert "died" in why and deaths >= (2 if by == "live" else 4)
+    for key in keys:
+        if key != bad:
+            look(stack, key) if by == "live" else None
+            copied(stack, key)
+    assert stack.bucket.head(bad) is None and set(dead_letters(stack)) == {bad} and migrator.alive()
+    assert bad in stack.proxy.run("status")[1]
+    migrator.kill9()		# LeakSanitizer does not work in a traced process
+
+
 @pytest.mark.parametrize("written", ["by a PUT", "past the proxy"])
 def test_A25_R19_a_migrator_is_stopped_beyond_its_lease(make_stack, written):
     """Its PUT is held in R2, its lease and the quarantine run out, others copy the newer bytes; then it goes on, and so does its PUT."""

@@ -461,6 +461,28 @@ test_failures(void **state)
 }
 
 static void
+test_R20_a_key_that_kills(void **state)
+{
+	struct worker *w = worker_new("w", 4, 0);
+
+	(void)state;
+	queue_hint(w->c, KEY("bad"));
+	queue_hint(w->c, KEY("bad"));
+	queue_hint(w->c, KEY("good"));
+	UNTIL(w->n == 3);
+	queue_poison(w->c, KEY("bad"), "died of it", on_fail, w);
+	assert_int_equal(await(w), ERR_OK);
+	assert_true(w->dead);
+	/* Its entries are gone; who has one in hand may end it. */
+	assert_int_equal(depth(w)->live, 1);
+	assert_int_equal(w->depth.dead, 1);
+	for (unsigned i = 0; i < 3; i++)
+		end(w, i);
+	assert_int_equal(depth(w)->live_pending, 0);
+	worker_free(w);
+}
+
+static void
 test_unmarked_due_once(void **state)
 {
 	struct worker *w = worker_new("w", 4, 0);
@@ -482,7 +504,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_due), TEST(test_wants), TEST(test_R18_dead_worker), TEST(test_kept_alive),
 		TEST(test_own_leftovers), TEST(test_R49_release_and_stop), TEST(test_free_in_item),
-		TEST(test_flushall), TEST(test_failures), TEST(test_unmarked_due_once),
+		TEST(test_flushall), TEST(test_failures), TEST(test_R20_a_key_that_kills), TEST(test_unmarked_due_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
