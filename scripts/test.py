@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """The test suites; scripts/test installs the packages and starts it.
 
-A suite is a row of the table below: what it needs, what it runs, how its results are counted. Two run at a time, in the table's
+A suite is a row of the table below: what it needs, what it runs, how its results are counted. Some run at a time, in the table's
 order as far as their needs allow. Each writes its log to build/logs; what failed is shown.
 """
 import collections
@@ -20,7 +20,7 @@ BUILD = TOP / "build"
 LOGS = BUILD / "logs"
 CI = os.environ.get("CI") == "true"
 SHOWN = 60		# lines of a failed suite's log
-LANES = max(2, os.cpu_count() or 2)
+LANES = max(3, (os.cpu_count() or 2) * 3 // 2)		# system tests wait for most of their time
 
 
 class Counts:
