@@ -187,6 +187,27 @@ def test_R12_a_client_that_goes_away_within_its_upload(make_stack, writes):
     assert stack.in_r2() == {} == stack.on_disk() and leftovers(stack) == []
 
 
+def test_R13_what_nobody_has_told_is_found_by_a_scan(make_stack):
+    """The application stores a file while no proxy runs: no client's word, no hint, no event. The crawl at the next start finds it; and a
+    backfill finds what was there before all, and what somebody took away from R2."""
+    stack = site(make_stack).start()
+    stack.write("before", b"before")
+    stack.proxy.set_phase("dual-write")
+    assert put(stack.proxy, "known", b"known") == 201
+    eventually(lambda: set(stack.bucket.list()) >= {"known"}, 20, "what went through the proxy")
+    stack.proxy.kill9()
+    stack.write("new/folder/nobody told", b"new")
+    stack.write("known", b"written past all")
+    stack.proxy.start()
+    eventually(lambda: stack.bucket.list().keys() >= {"known", "new/folder/nobody told"}, 20, "found by the crawl")
+    eventually(lambda: stack.bucket.get("known") == b"written past all", 20, "and the newer bytes")
+    stack.proxy.set_phase("backfill")
+    stack.bucket.delete("known")
+    stack.proxy.backfill()
+    at_rest(stack)
+    assert stack.bucket.list().keys() >= {"known", "before"}
+
+
 def half_put(stack, key, body):
     """A PUT that has sent half of its body; finish() sends the rest and returns the status."""
     sock = dial(stack.proxy.address, 30)
