@@ -115,16 +115,19 @@ class Site(Stack):
     def climb(self, target):
         """All proxies, phase after phase: nobody is ahead by more than one."""
         for phase in PHASES[PHASES.index(self.phase) + 1:PHASES.index(target) + 1]:
-            if phase == "r2-primary":
-                self.converge()
-                assert self.proxy.verify()["clean"]
             for proxy in self.proxies:
-                if phase == "r2-primary":
-                    proxy.set_phase(phase)
-                else:
-                    proxy.climb(phase)
+                self.raise_one(proxy, phase)
             self.phase = phase
         return self
+
+    def raise_one(self, proxy, phase):
+        """One proxy enters the next phase, through its gates."""
+        if phase != "r2-primary":
+            proxy.climb(phase)
+            return
+        self.converge()
+        eventually(lambda: proxy.verify()["clean"], 60, "verify clean", 0.2)
+        proxy.set_phase(phase)
 
     def needs(self, victim):
         """Is this process one without which no write can be taken in this phase?"""

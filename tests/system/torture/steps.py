@@ -100,9 +100,9 @@ class Steps:
             pass		# healing is what it needs: convergence is judged after that
 
 
-def run_steps(report, phases, seconds, migrators=1, proxies=1, only=None, mutant=None):
-    """phases: one after the other on one site, each gets its share of the time. Lines are taken in turn in an order that the seed
-    gives, so that a short run sees a bit of all."""
+def run_steps(report, phases, seconds, migrators=1, proxies=1, only=None, mutant=None, most=None):
+    """phases: one after the other on one site, each gets its share of the time, but no more than `most` runs with a fault. Lines are taken
+    in turn in an order that the seed gives, so that a short run sees a bit of all."""
     rng = random.Random(report.seed)
     site = Site(proxies, migrators, mutant).start()
     try:
@@ -115,7 +115,9 @@ def run_steps(report, phases, seconds, migrators=1, proxies=1, only=None, mutant
                      for line in steps.learn(scenario, phase)]
             total = len(lines)
             rng.shuffle(lines)
-            while lines and time.monotonic() < share:
+            done = 0
+            while lines and time.monotonic() < share and done != most:
+                done += 1
                 line = lines.pop(0)
                 steps.trial(line)
                 if not line.over:

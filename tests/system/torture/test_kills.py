@@ -8,7 +8,7 @@ SEED = int(os.environ.get("R2SHIM_TORTURE_SEED", "20261126"))
 
 
 def test_kills():
-    report = run_kills(Report("kills", SEED), ["dual-write", "backfill", "validate"], 3, proxies=2, migrators=2)
+    report = run_kills(Report("kills", SEED), ["dual-write", "validate", "r2-primary"], 3, proxies=2, migrators=2)
     print(report.text())
     assert not report.violations, report.violations[:5]
     assert sum(report.kills.values()) == 15 and report.counts["acknowledged"] > 200

@@ -11,10 +11,11 @@ SEED = int(os.environ.get("R2SHIM_TORTURE_SEED", "20261126"))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
-def test_partitions():
-    """One is in validate already, the other in read-r2; three migrators."""
-    code, out = netns.run_isolated([Path(netns.__file__).with_name("__main__.py"), "--netns", "--rounds", "1", "--phases",
-                                    "read-r2,validate", "--seed", SEED, "--json"])
+@pytest.mark.parametrize("phases", ["read-r2,validate", "validate,r2-primary"])
+def test_partitions(phases):
+    """One is in the later phase already, the other in the earlier one; three migrators."""
+    code, out = netns.run_isolated([Path(netns.__file__).with_name("__main__.py"), "--netns", "--rounds", "1", "--phases", phases,
+                                    "--seed", SEED, "--json"])
     report = json.loads(out)
     print(report)
     assert code == 0 and report["violations"] == 0, report["violation-list"][:5]
