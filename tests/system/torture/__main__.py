@@ -35,6 +35,7 @@ def arguments():
     parser.add_argument("--phases", default=",".join(PHASES[1:]), help="default: %(default)s")
     parser.add_argument("--scenarios", metavar="NAME,...", help="of the steps; default: all. " + ", ".join(s.name for s in SCENARIOS))
     parser.add_argument("--mutant", metavar="RULE", help="the proxies and migrators of the steps break this rule (src/base/trip.h)")
+    parser.add_argument("--first", action="store_true", help="of the steps: the first violation ends the run")
     parser.add_argument("--keep", metavar="FOLDER", help="put the record of each violation there")
     parser.add_argument("--json", action="store_true", help="the report as JSON")
     args = parser.parse_args()
@@ -67,7 +68,7 @@ def main():
         run_kills(report, args.phases, args.kills, args.proxies or 1, args.migrators or 1)
     else:
         run_steps(report, args.phases, seconds or 600, args.migrators or 1, args.proxies or 1,
-                  args.scenarios and args.scenarios.split(","), args.mutant)
+                  args.scenarios and args.scenarios.split(","), args.mutant, first=args.first)
     print(report.json() if args.json else report.text())
     return 1 if report.violations else 0
 

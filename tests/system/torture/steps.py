@@ -100,9 +100,9 @@ class Steps:
             pass		# healing is what it needs: convergence is judged after that
 
 
-def run_steps(report, phases, seconds, migrators=1, proxies=1, only=None, mutant=None, most=None):
+def run_steps(report, phases, seconds, migrators=1, proxies=1, only=None, mutant=None, most=None, first=False):
     """phases: one after the other on one site, each gets its share of the time, but no more than `most` runs with a fault. Lines are taken
-    in turn in an order that the seed gives, so that a short run sees a bit of all."""
+    in turn in an order that the seed gives, so that a short run sees a bit of all. first: a broken promise ends it."""
     rng = random.Random(report.seed)
     site = Site(proxies, migrators, mutant).start()
     try:
@@ -116,7 +116,7 @@ def run_steps(report, phases, seconds, migrators=1, proxies=1, only=None, mutant
             total = len(lines)
             rng.shuffle(lines)
             done = 0
-            while lines and time.monotonic() < share and done != most:
+            while lines and time.monotonic() < share and done != most and not (first and report.violations):
                 done += 1
                 line = lines.pop(0)
                 steps.trial(line)

@@ -32,8 +32,8 @@ def test_steps(phase):
 def test_a_broken_promise_fails_the_run(tmp_path):
     """Exit code 1 and the violation in the report: with a proxy that serves what was deleted."""
     done = subprocess.run([sys.executable, "-B", str(Path(torture.__file__).with_name("__main__.py")), "--phases", "validate", "--scenarios",
-                           "delete-dav", "--minutes", "0.2", "--seed", "1", "--json", "--keep", str(tmp_path), "--mutant", "ignore-tombstone"],
-                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, timeout=120)
+                           "delete-dav", "--minutes", "3", "--first", "--seed", "1", "--json", "--keep", str(tmp_path), "--mutant", "ignore-tombstone"],
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, timeout=300)
     report = json.loads(done.stdout)
     assert done.returncode == 1 and report["violations"], report
     assert {violation["kind"] for violation in report["violation-list"]} == {"resurrected"}
