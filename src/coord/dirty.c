@@ -17,7 +17,10 @@ struct wait {
 	unsigned parts;
 	enum err e;
 	bool covered;		/* the intent's record says as much: the journal may fail now */
-	struct loop_call call;	/* nothing is to be waited for: done runs in a turn of its own */
+	struct loop_call call;	/* nothing is to be waited for any more: a part ends in a turn of its own */
+	struct dirty_entry *late;	/* made under a lease, and Redis has not heard of it: told by the announcements, or too late */
+	uint64_t writes;	/* of late */
+	struct loop_timer deadline;
 	dirty_done *done;
 	void *arg;
 };
@@ -482,6 +485,14 @@ dirty_abandon(struct dirty *d, struct dirty_intent **ip)
 }
 
 static void
+wait_free(struct wait *w)
+{
+	loop_call_cancel(&w->call);
+	loop_timer_fini(&w->deadline);
+	mem_free(w);
+}
+
+static void
 wait_part(struct wait *w)
 {
 	dirty_done *done = w->done;
@@ -491,7 +502,7 @@ wait_part(struct wait *w)
 	if (--w->parts > 0)
 		return;
 	list_del(&w->node);
-	mem_free(w);
+	wait_free(w);
 	if (done != NULL)
 		done(arg, e);
 }
@@ -512,6 +523,17 @@ on_nothing(void *arg)
 	wait_part(arg);
 }
 
+/* Redis has not been told in time, so that no other proxy can know: this write cannot be acknowledged. */
+static void
+on_deadline(void *arg)
+{
+	struct wait *w = arg;
+
+	w->late = NULL;
+	w->e = ERR_TIMEOUT;
+	wait_part(w);
+}
+
 static struct wait *
 wait_new(struct dirty *d, dirty_done *done, void *arg)
 {
@@ -519,6 +541,7 @@ wait_new(struct dirty *d, dirty_done *done, void *arg)
 
 	*w = (struct wait){ .d = d, .parts = 1, .done = done, .arg = arg };
 	loop_call_init(&w->call, d->loop, on_nothing, w);
+	loop_timer_init(&w->deadline, d->loop, on_deadline, w);
 	list_add_tail(&d->waits, &w->node);
 	return w;
 }
@@ -528,16 +551,36 @@ on_mark_told(void *arg, enum err e)
 {
 	struct wait *w = arg;
 
-	/* Redis may be away, the journal has it. But without the lease nobody knows what came after the write. */
-	if (e == ERR_LEASE_LOST)
-		w->e = e;
+	/* Told again when Redis is back. But without the lease nobody knows what came after the write. */
+	if (e != ERR_OK && e != ERR_LEASE_LOST) {
+		loop_timer_set(&w->deadline, w->d->write_wait_ms);
+		return;
+	}
+	w->late = NULL;
+	w->e = e != ERR_OK ? e : w->e;
 	wait_part(w);
+}
+
+void
+dirty_waits_told(struct dirty *d, const struct dirty_entry *e)
+{
+	struct list *it, *nxt;
+
+	LIST_FOREACH(it, nxt, &d->waits) {
+		struct wait *w = LIST_ENTRY(it, struct wait, node);
+
+		if (w->late != e || w->writes > e->writes || !loop_timer_pending(&w->deadline))
+			continue;
+		w->late = NULL;
+		loop_timer_cancel(&w->deadline);
+		loop_call_soon(&w->call);
+	}
 }
 
 /*
  * The entry has moved: to the journal and to Redis. Who waits for it waits for the disk, if the intent's record does not say as much
- * already; what that leaves is an open intent, and its key is looked at. Redis is waited for only where a lease may have been lost:
- * other proxies hear of the mark from its stream in any case.
+ * already; what that leaves is an open intent, and its key is looked at. Redis is waited for where a write was made under a lease: the site
+ * is armed, other proxies rely on its marks, and a lease may have been lost. Else they hear of the mark from its stream in any case.
  */
 static void
 confirm(struct dirty *d, struct dirty_entry *e, uint64_t id, const struct lease *l, bool covered, dirty_done *done, void *arg)
@@ -555,8 +598,16 @@ confirm(struct dirty *d, struct dirty_entry *e, uint64_t id, const struct lease 
 		dirty_tell(d, e, id, NULL, NULL, NULL);
 	} else if (d->up) {
 		w->parts++;
+		w->late = e;
+		w->writes = e->writes;
 		dirty_tell(d, e, id, l, on_mark_told, w);
 	} else {
+		if (l != NULL) {
+			w->parts++;
+			w->late = e;
+			w->writes = e->writes;
+			loop_timer_set(&w->deadline, d->write_wait_ms);
+		}
 		dirty_announce_later(d, e);
 		if (id != 0)
 			dirty_close_later(d, id);
@@ -703,6 +754,7 @@ dirty_open(struct dirty **dp, struct loop *l, const struct conf *c, const struct
 	d->arg = arg;
 	d->phase = -1;
 	d->deadline_ms = c->intent_deadline;
+	d->write_wait_ms = c->write_wait;
 	d->entries = map_new();
 	d->replayed = map_new();
 	list_init(&d->intents);
@@ -773,9 +825,8 @@ free_waits(struct dirty *d)
 	LIST_FOREACH(it, nxt, &d->waits) {
 		struct wait *w = LIST_ENTRY(it, struct wait, node);
 
-		loop_call_cancel(&w->call);
 		list_del(&w->node);
-		mem_free(w);
+		wait_free(w);
 	}
 }
 
@@ -881,6 +932,12 @@ uint64_t
 dirty_clean(const struct dirty *d)
 {
 	return d->clean_ms;
+}
+
+void
+dirty_set_write_wait(struct dirty *d, uint64_t ms)
+{
+	d->write_wait_ms = ms;
 }
 
 bool

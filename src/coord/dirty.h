@@ -70,6 +70,8 @@ void dirty_set_clean(struct dirty *d, uint64_t time_ms);
 uint64_t dirty_clean(const struct dirty *d);	/* 0: never */
 /* The last phase and epoch that this proxy was in, from the journal; -1: none. */
 int dirty_last_phase(const struct dirty *d);
+/* How long a write that was made under a lease waits until Redis knows of it (coord.write-wait); then done gets TIMEOUT. */
+void dirty_set_write_wait(struct dirty *d, uint64_t ms);
 /* Has this proxy acknowledged that the site is armed? By the journal, so that it is known without Redis. done: it is on disk. */
 bool dirty_armed(const struct dirty *d);
 void dirty_set_armed(struct dirty *d, bool armed, dirty_done *done, void *arg);

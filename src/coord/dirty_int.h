@@ -59,7 +59,7 @@ struct dirty {
 	uint64_t next_id, last_gen, clean_ms, epoch;
 	int phase;
 	bool armed;
-	uint64_t deadline_ms;
+	uint64_t deadline_ms, write_wait_ms;
 	struct loop_timer renew;
 
 	struct list events;	/* for the owner, told by tell */
@@ -94,6 +94,9 @@ void dirty_saw_gen(struct dirty *d, uint64_t gen);
 /* The mark was cleared in Redis at gen. */
 void dirty_entry_cleared(struct dirty *d, struct dirty_entry *e, uint64_t gen);
 void dirty_event_owed(struct dirty *d, const struct dirty_entry *e);
+
+/* Redis knows of the entry's writes: who waits for that goes on. */
+void dirty_waits_told(struct dirty *d, const struct dirty_entry *e);
 
 void dirty_announce_init(struct dirty *d);
 void dirty_announce_fini(struct dirty *d);

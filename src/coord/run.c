@@ -141,17 +141,14 @@ got_cb(void *arg, enum err e, const struct redisReply *r)
 	g->run.phase_high = members_high(&g->run.members);
 	g->done(g->arg, e, &g->run);
 	run_fini(&g->run);
-	mem_free(g);
 }
 
 void
 run_get(struct cluster *c, void (*done)(void *arg, enum err e, const struct run *r), void *arg)
 {
-	struct getting *g = mem_zalloc(sizeof(*g));
+	struct getting g = {.done = done, .arg = arg};
 
-	g->done = done;
-	g->arg = arg;
-	(void)cluster_eval(c, &lua_run_get.script, got_cb, g, lua_run_get.keys, lua_run_get.nkeys, NULL, 0);
+	(void)cluster_run(c, &lua_run_get, got_cb, mem_dup(&g, sizeof(g)), NULL, 0);
 }
 
 struct setting {
@@ -167,22 +164,19 @@ set_cb(void *arg, enum err e, const struct redisReply *r)
 	if (e == ERR_OK && r->type == REDIS_REPLY_INTEGER && r->integer == 0)
 		e = ERR_STATE;
 	s->done(s->arg, e);
-	mem_free(s);
 }
 
 static void
 set_state(struct cluster *c, const char *verb, uint64_t id, void (*done)(void *arg, enum err e), void *arg)
 {
-	struct setting *s = mem_zalloc(sizeof(*s));
+	struct setting s = {done, arg};
 	char num[24];
 	struct rds_arg args[2];
 
-	s->done = done;
-	s->arg = arg;
 	snprintf(num, sizeof(num), "%llu", (unsigned long long)id);
 	args[0] = RDS_Z(verb);
 	args[1] = RDS_Z(num);
-	(void)cluster_eval(c, &lua_run_set.script, set_cb, s, lua_run_set.keys, lua_run_set.nkeys, args, 2);
+	(void)cluster_run(c, &lua_run_set, set_cb, mem_dup(&s, sizeof(s)), args, 2);
 }
 
 void
@@ -354,20 +348,17 @@ locked_cb(void *arg, enum err e, const struct redisReply *r)
 	struct locking *k = arg;
 
 	k->done(k->arg, e == ERR_OK && r->type == REDIS_REPLY_INTEGER && r->integer == 1);
-	mem_free(k);
 }
 
 void
 run_feeder(struct cluster *c, uint64_t ms, void (*done)(void *arg, bool ours), void *arg)
 {
-	struct locking *k = mem_zalloc(sizeof(*k));
+	struct locking k = {done, arg};
 	struct rds_arg args[2];
 	char num[24];
 
-	k->done = done;
-	k->arg = arg;
 	snprintf(num, sizeof(num), "%llu", (unsigned long long)ms);
 	args[0] = RDS_Z(cluster_id(c));
 	args[1] = RDS_Z(num);
-	(void)cluster_eval(c, &lua_run_feeder.script, locked_cb, k, lua_run_feeder.keys, lua_run_feeder.nkeys, args, 2);
+	(void)cluster_run(c, &lua_run_feeder, locked_cb, mem_dup(&k, sizeof(k)), args, 2);
 }

@@ -1045,6 +1045,7 @@ writer_reload(struct writer *w, const struct reconcile_env *env, int phase)
 	mirror_set_env(w->mirror, env);
 	mirror_set_reclaim(w->mirror, phase == PHASE_R2_ONLY);
 	primary_set_env(w->primary, env);
+	dirty_set_write_wait(w->dirty, env->conf->write_wait);
 	away_set_env(w->away, env);
 	w->ready_until = 0;
 	w->phase = phase;

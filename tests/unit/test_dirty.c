@@ -465,6 +465,44 @@ test_under_lease(void **state)
 	proxy_free(a);
 }
 
+/* Under a lease Redis must know before anybody is told that the write is done: other proxies go by its marks. */
+static void
+test_under_lease_without_redis(void **state)
+{
+	struct proxy *a = proxy_new("a", true);
+	struct dirty_intent *i;
+
+	(void)state;
+	dirty_set_write_wait(a->d, 60000);
+	UNTIL(!dirty_uncertain(a->d));
+	for (int known_down = 0; known_down < 2; known_down++) {
+		lease(a, "k");
+		i = dirty_intent(a->d, KEY("k"), r2_write(MARK_PUT, "1.2.3.4"), on_done, a);
+		assert_int_equal(await(a), ERR_OK);
+		redis_kill(&redis);
+		if (known_down)
+			UNTIL(!cluster_up(a->c));
+		dirty_confirm(a->d, &i, r2_write(MARK_PUT, "1.2.3.4"), &a->l, on_done, a);
+		run_for(100);
+		assert_false(a->done);
+		redis_again(&redis, NULL);
+		assert_int_equal(await(a), ERR_OK);
+		assert_mark(a, "k", "r p 1.2.3.4");
+		assert_true(in_redis("k") != 0);
+		UNTIL(!dirty_uncertain(a->d));
+	}
+	dirty_set_write_wait(a->d, 50);
+	lease(a, "k2");
+	i = dirty_intent(a->d, KEY("k2"), MARK_DISK(MARK_PUT), on_done, a);
+	assert_int_equal(await(a), ERR_OK);
+	redis_kill(&redis);
+	dirty_confirm(a->d, &i, MARK_DISK(MARK_PUT), &a->l, on_done, a);
+	assert_int_equal(await(a), ERR_TIMEOUT);
+	assert_mark(a, "k2", "l p ");
+	redis_again(&redis, NULL);
+	proxy_free(a);
+}
+
 static void
 test_with_redis(void **state)
 {
@@ -763,7 +801,7 @@ main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_life_without_redis), TEST(test_covered), TEST(test_r2_first), TEST(test_under_lease),
+		TEST(test_life_without_redis), TEST(test_covered), TEST(test_r2_first), TEST(test_under_lease), TEST(test_under_lease_without_redis),
 		TEST(test_with_redis), TEST(test_started_with_debts), TEST(test_R9_died_before_redis_was_told),
 		TEST(test_R14_redis_away), TEST(test_R15_flushall), TEST(test_gap), TEST(test_many),
 		TEST(test_R35_disk_full), TEST(test_locked),
