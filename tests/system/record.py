@@ -6,7 +6,8 @@ it was over. Afterwards the promises of docs/protocol.md are checked, key by key
 - Is there an order of a key's writes and reads, one after the other, in which each read sees the last write before it, and in
   which nothing that was over before something else began comes after it? (A register that is linearizable.) Writes that ran
   at the same time may be in any order; one whose outcome is unknown may have happened at any time after it was sent, or never.
-- A read through another proxy than the write's may be as old as the lag that the caller allows.
+- A read through another proxy than the write's may be as old as the lag that the caller allows. So may one through another
+  proxy than an earlier read's; and as long as the write that the earlier one shows has no answer, nobody was promised it.
 - What the two sides hold at the end are reads that began when all was over.
 
 A violation has a kind: "lost", "stale", "resurrected", "foreign" (bytes that nobody wrote), "disorder" (each read by itself is
@@ -28,10 +29,10 @@ def digest(body):
 
 class Op:
     """One write or read. value: a digest or ABSENT. end is None as long as a write has no answer, for ever if it never came."""
-    __slots__ = ("kind", "key", "value", "start", "end", "proxy", "body", "in_place", "note")
+    __slots__ = ("kind", "key", "value", "start", "end", "settled", "proxy", "body", "in_place", "note")
 
     def __init__(self, kind, key, value, start, end=None, proxy=None, body=None, in_place=False, note=""):
-        self.kind, self.key, self.value, self.start, self.end = kind, key, value, start, end
+        self.kind, self.key, self.value, self.start, self.end, self.settled = kind, key, value, start, end, None
         self.proxy, self.body, self.in_place, self.note = proxy, body, in_place, note
 
     def __repr__(self):
@@ -126,7 +127,7 @@ def before(first, second, lag):
     if first.end is None:
         return False
     if second.kind == "read" and first.proxy and second.proxy and first.proxy != second.proxy:
-        return first.end + lag < second.start
+        return (first.settled or first.end) + lag < second.start
     return first.end < second.start
 
 
@@ -135,6 +136,8 @@ def check_key(key, ops, lag):
     if not any(op.start == float("-inf") for op in writes):
         writes.append(Op("write", key, ABSENT, float("-inf"), float("-inf"), note="before"))
     reads = [op for op in ops if op.kind != "write" and not half_written(op, writes)]
+    for read in reads:
+        read.settled = max([read.end] + [w.end for w in writes if w.value == read.value and w.end is not None and w.start <= read.end])
     found = [violation for violation in (check_read(key, read, writes, lag) for read in reads) if violation]
     finals = {op.note: op.value for op in ops if op.kind == "final"}
     if len(set(finals.values())) > 1:

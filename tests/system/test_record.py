@@ -73,6 +73,15 @@ def test_another_proxy_may_lag_but_not_longer():
     assert kinds(history("w@a 1-2; x@b 3-4; 1@b 4.1-4.2", 0.5)) == ["stale"]
 
 
+def test_an_open_write_is_promised_to_nobody_through_another_proxy():
+    assert history("w@a 1-2; d@a 3-9; -@a 4-5; 1@b 6-7; -@b 9.2-9.3").check() == []
+    assert kinds(history("w@a 1-2; d@a 3-9; -@a 4-5; 1@b 6-7; 1@b 9.2-9.3", 0.1)) == ["resurrected"], "it has its answer"
+    assert kinds(history("w@a 1-2; d@a 3-9; -@a 4-5; 1@a 6-7; -@b 9.2-9.3")) == ["disorder"], "its own proxy flaps"
+    assert kinds(history("w@a 1-2; d@a 3-9; -@b 4-5; 1@b 6-7")) == ["disorder"], "another flaps"
+    assert kinds(history("w@a 1-2; d@a 3-?; -@a 4-5; 1@b 6-7", 0.5)) == ["disorder"], "one that gets no answer is held to the lag"
+    assert history("w@a 1-2; d@a 3-?; -@a 4-5; 1@b 5.2-6", 0.5).check() == []
+
+
 def test_the_end():
     for found, want in (({"k": b"two"}, []), ({"k": b"one"}, ["lost"]), ({}, ["lost"])):
         record = history("w 1-2; x 3-4")

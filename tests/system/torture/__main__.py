@@ -3,7 +3,7 @@
 
 Without --kills and --netns: every step of every way to write, hit by every fault (steps). --kills N: kill -9 of proxy, migrator, Redis,
 gunicorn and sandbox, N times each, under load. --netns: proxies in neighbouring phases, one of them cut off from Redis, R2, both.
-Exit code 1 if a promise was broken.
+Exit code 1 if a promise was broken. Ctrl-C ends a run early, with the report of what was done until then.
 """
 import argparse
 import os
@@ -61,16 +61,20 @@ def main():
     report = Report("netns" if args.netns else "kills" if args.kills else "steps", args.seed, say, keep)
     say(f"{report.name}: seed {args.seed}, phases {', '.join(args.phases)}, binary {os.environ.get('R2SHIM_BIN')}")
     seconds = args.minutes and args.minutes * 60
-    if args.netns:
-        run_netns = netns.run_netns
-        run_netns(report, args.phases, seconds or (None if args.rounds else 600), args.rounds, args.proxies or 2, args.migrators or 3)
-    elif args.kills:
-        run_kills(report, args.phases, args.kills, args.proxies or 1, args.migrators or 1)
-    else:
-        run_steps(report, args.phases, seconds or 600, args.migrators or 1, args.proxies or 1,
-                  args.scenarios and args.scenarios.split(","), args.mutant, first=args.first)
+    code = 0
+    try:
+        if args.netns:
+            netns.run_netns(report, args.phases, seconds or (None if args.rounds else 600), args.rounds, args.proxies or 2, args.migrators or 3)
+        elif args.kills:
+            run_kills(report, args.phases, args.kills, args.proxies or 1, args.migrators or 1)
+        else:
+            run_steps(report, args.phases, seconds or 600, args.migrators or 1, args.proxies or 1,
+                      args.scenarios and args.scenarios.split(","), args.mutant, first=args.first)
+    except KeyboardInterrupt:
+        say("interrupted: this is what was done until then")
+        code = 130
     print(report.json() if args.json else report.text())
-    return 1 if report.violations else 0
+    return 1 if report.violations else code
 
 
 if __name__ == "__main__":
