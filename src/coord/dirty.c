@@ -20,6 +20,7 @@ struct wait {
 	struct loop_call call;	/* nothing is to be waited for any more: a part ends in a turn of its own */
 	struct dirty_entry *late;	/* made under a lease, and Redis has not heard of it: told by the announcements, or too late */
 	uint64_t writes;	/* of late */
+	uint64_t until_mono_ms;	/* of its lease */
 	struct loop_timer deadline;
 	dirty_done *done;
 	void *arg;
@@ -534,6 +535,16 @@ on_deadline(void *arg)
 	wait_part(w);
 }
 
+/* The announcements do not look at the lease. Once it is over, somebody else may have gone by what he saw before the write. */
+static void
+wait_for_redis(struct wait *w)
+{
+	uint64_t now = clock_mono_ms();
+	uint64_t left = w->until_mono_ms > now ? w->until_mono_ms - now : 0;
+
+	loop_timer_set(&w->deadline, left < w->d->write_wait_ms ? left : w->d->write_wait_ms);
+}
+
 static struct wait *
 wait_new(struct dirty *d, dirty_done *done, void *arg)
 {
@@ -553,7 +564,7 @@ on_mark_told(void *arg, enum err e)
 
 	/* Told again when Redis is back. But without the lease nobody knows what came after the write. */
 	if (e != ERR_OK && e != ERR_LEASE_LOST) {
-		loop_timer_set(&w->deadline, w->d->write_wait_ms);
+		wait_for_redis(w);
 		return;
 	}
 	w->late = NULL;
@@ -569,7 +580,7 @@ dirty_waits_told(struct dirty *d, const struct dirty_entry *e)
 	LIST_FOREACH(it, nxt, &d->waits) {
 		struct wait *w = LIST_ENTRY(it, struct wait, node);
 
-		if (w->late != e || w->writes > e->writes || !loop_timer_pending(&w->deadline))
+		if (w->late != e || w->writes > e->writes || !loop_timer_pending(&w->deadline) || clock_mono_ms() >= w->until_mono_ms)
 			continue;
 		w->late = NULL;
 		loop_timer_cancel(&w->deadline);
@@ -594,20 +605,17 @@ confirm(struct dirty *d, struct dirty_entry *e, uint64_t id, const struct lease 
 	} else {
 		append_mark(d, e, id, on_mark_written, w);
 	}
-	if (d->up && l == NULL) {
-		dirty_tell(d, e, id, NULL, NULL, NULL);
-	} else if (d->up) {
+	if (l != NULL) {
 		w->parts++;
 		w->late = e;
 		w->writes = e->writes;
-		dirty_tell(d, e, id, l, on_mark_told, w);
+		w->until_mono_ms = l->until_mono_ms;
+	}
+	if (d->up) {
+		dirty_tell(d, e, id, l, l != NULL ? on_mark_told : NULL, w);
 	} else {
-		if (l != NULL) {
-			w->parts++;
-			w->late = e;
-			w->writes = e->writes;
-			loop_timer_set(&w->deadline, d->write_wait_ms);
-		}
+		if (l != NULL)
+			wait_for_redis(w);
 		dirty_announce_later(d, e);
 		if (id != 0)
 			dirty_close_later(d, id);

@@ -28,7 +28,8 @@ def digest(body):
 
 
 class Op:
-    """One write or read. value: a digest or ABSENT. end is None as long as a write has no answer, for ever if it never came."""
+    """One write or read. value: a digest or ABSENT. end is None as long as a write has no answer that says that it is done, for ever if
+    it never came. settled: from then on what a read shows is to be seen through every proxy, but for the lag."""
     __slots__ = ("kind", "key", "value", "start", "end", "settled", "proxy", "body", "in_place", "note")
 
     def __init__(self, kind, key, value, start, end=None, proxy=None, body=None, in_place=False, note=""):
@@ -127,7 +128,7 @@ def before(first, second, lag):
     if first.end is None:
         return False
     if second.kind == "read" and first.proxy and second.proxy and first.proxy != second.proxy:
-        return (first.settled or first.end) + lag < second.start
+        return (first.end if first.kind == "write" else first.settled) + lag < second.start
     return first.end < second.start
 
 
@@ -137,7 +138,8 @@ def check_key(key, ops, lag):
         writes.append(Op("write", key, ABSENT, float("-inf"), float("-inf"), note="before"))
     reads = [op for op in ops if op.kind != "write" and not half_written(op, writes)]
     for read in reads:
-        read.settled = max([read.end] + [w.end for w in writes if w.value == read.value and w.end is not None and w.start <= read.end])
+        shown = [w for w in writes if w.value == read.value and w.start <= read.end]
+        read.settled = max([read.end] + [float("inf") if w.end is None else w.end for w in shown])
     found = [violation for violation in (check_read(key, read, writes, lag) for read in reads) if violation]
     finals = {op.note: op.value for op in ops if op.kind == "final"}
     if len(set(finals.values())) > 1:

@@ -477,6 +477,7 @@ test_under_lease_without_redis(void **state)
 	UNTIL(!dirty_uncertain(a->d));
 	for (int known_down = 0; known_down < 2; known_down++) {
 		lease(a, "k");
+		a->l.until_mono_ms += 60000;
 		i = dirty_intent(a->d, KEY("k"), r2_write(MARK_PUT, "1.2.3.4"), on_done, a);
 		assert_int_equal(await(a), ERR_OK);
 		redis_kill(&redis);
@@ -491,8 +492,19 @@ test_under_lease_without_redis(void **state)
 		assert_true(in_redis("k") != 0);
 		UNTIL(!dirty_uncertain(a->d));
 	}
+	/* Nor may it be answered when Redis is told after the lease: somebody else may have had the key. */
+	lease(a, "k1");
+	a->l.until_mono_ms = clock_mono_ms();
+	i = dirty_intent(a->d, KEY("k1"), r2_write(MARK_PUT, "1.2.3.4"), on_done, a);
+	assert_int_equal(await(a), ERR_OK);
+	redis_kill(&redis);
+	dirty_confirm(a->d, &i, r2_write(MARK_PUT, "1.2.3.4"), &a->l, on_done, a);
+	assert_int_equal(await(a), ERR_TIMEOUT);
+	redis_again(&redis, NULL);
+	UNTIL(!dirty_uncertain(a->d));
 	dirty_set_write_wait(a->d, 50);
 	lease(a, "k2");
+	a->l.until_mono_ms += 60000;
 	i = dirty_intent(a->d, KEY("k2"), MARK_DISK(MARK_PUT), on_done, a);
 	assert_int_equal(await(a), ERR_OK);
 	redis_kill(&redis);
