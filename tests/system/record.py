@@ -7,7 +7,8 @@ it was over. Afterwards the promises of docs/protocol.md are checked, key by key
   which nothing that was over before something else began comes after it? (A register that is linearizable.) Writes that ran
   at the same time may be in any order; one whose outcome is unknown may have happened at any time after it was sent, or never.
 - A read through another proxy than the write's may be as old as the lag that the caller allows. So may one through another
-  proxy than an earlier read's; and as long as the write that the earlier one shows has no answer, nobody was promised it.
+  proxy than an earlier read's; and as long as the write that the earlier one shows has no answer, nobody was promised it. A write that
+  never gets one has UNANSWERED seconds.
 - What the two sides hold at the end are reads that began when all was over.
 
 A violation has a kind: "lost", "stale", "resurrected", "foreign" (bytes that nobody wrote), "disorder" (each read by itself is
@@ -20,6 +21,7 @@ import threading
 import time
 
 ABSENT = None
+UNANSWERED = 10.0	# seconds for which a write that never got an answer may show through one proxy only
 STATES = 200_000		# of a key's search: beyond it the record is too wild to be judged, and that is said
 
 
@@ -139,7 +141,7 @@ def check_key(key, ops, lag):
     reads = [op for op in ops if op.kind != "write" and not half_written(op, writes)]
     for read in reads:
         shown = [w for w in writes if w.value == read.value and w.start <= read.end]
-        read.settled = max([read.end] + [float("inf") if w.end is None else w.end for w in shown])
+        read.settled = max([read.end] + [read.end + UNANSWERED if w.end is None else w.end for w in shown])
     found = [violation for violation in (check_read(key, read, writes, lag) for read in reads) if violation]
     finals = {op.note: op.value for op in ops if op.kind == "final"}
     if len(set(finals.values())) > 1:

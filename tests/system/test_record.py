@@ -78,7 +78,9 @@ def test_an_open_write_is_promised_to_nobody_through_another_proxy():
     assert kinds(history("w@a 1-2; d@a 3-9; -@a 4-5; 1@b 6-7; 1@b 9.2-9.3", 0.1)) == ["resurrected"], "it has its answer"
     assert kinds(history("w@a 1-2; d@a 3-9; -@a 4-5; 1@a 6-7; -@b 9.2-9.3")) == ["disorder"], "its own proxy flaps"
     assert kinds(history("w@a 1-2; d@a 3-9; -@b 4-5; 1@b 6-7")) == ["disorder"], "another flaps"
-    assert history("w@a 1-2; d@a 3-?; -@a 4-5; 1@b 6-7").check() == [], "one that gets no answer never is"
+    assert history("w@a 1-2; d@a 3-?; -@a 4-5; 1@b 6-7").check() == [], "one that gets no answer is not either"
+    assert kinds(history("w@a 1-2; d@a 3-?; -@a 4-5; 1@b 16-17", 0.5)) == ["disorder"], "but not for ever"
+    assert history("w@a 1-2; d@a 3-?; -@a 4-5; 1@b 15.4-17", 0.5).check() == []
     assert kinds(history("w@a 1-2; d@a 3-?; -@a 4-5; 1@a 6-7")) == ["disorder"]
 
 
