@@ -8,8 +8,6 @@
 #include "base/metrics.h"
 #include "coord/dirty_int.h"
 
-enum { NO_PHASE = 255 };
-
 /* A confirmation on its way to the journal and to Redis. */
 struct wait {
 	struct list node;
@@ -152,145 +150,6 @@ dirty_entry_cleared(struct dirty *d, struct dirty_entry *e, uint64_t gen)
 	dirty_entry_drop(d, e);
 }
 
-/* Starting: what the last life left. */
-
-struct left_open {
-	struct mark_write w;
-	bool marked, abandoned;	/* the outcome is known; but was Redis told? */
-	size_t klen;
-	char key[];
-};
-
-/* What a record says of its write. A base that cannot be read is none that the disk could still show. */
-static struct mark_write
-replay_write(const struct journal_rec *r)
-{
-	struct mark_write w = { .op = (enum mark_op)r->op, .side = r->base != NULL ? MARK_R2 : MARK_LOCAL };
-
-	if (r->base != NULL && !marks_base_parse(r->base, r->blen, &w.base))
-		w.base = (struct mark_base){ .known = true, .exists = true };
-	return w;
-}
-
-static void
-replay_intent(struct dirty *d, const struct journal_rec *r)
-{
-	struct left_open *o;
-
-	if (r->klen == 0)	/* the watcher's crawl since the clean point finds what it stored */
-		return;
-	o = mem_zalloc(sizeof *o + r->klen);
-	o->w = replay_write(r);
-	o->klen = r->klen;
-	memcpy(o->key, r->key, r->klen);
-	mem_free(map_set(d->replayed, &r->id, sizeof r->id, o));
-}
-
-static void
-replay_end(struct dirty *d, uint64_t id, bool marked)
-{
-	struct left_open *o = map_get(d->replayed, &id, sizeof id);
-
-	if (o != NULL)
-		*(marked ? &o->marked : &o->abandoned) = true;
-}
-
-static void
-replay_mark(struct dirty *d, const struct journal_rec *r)
-{
-	struct dirty_entry *e = dirty_entry(d, r->key, r->klen);
-	struct mark_write w = replay_write(r);
-	struct mark m = { .gen = r->gen, .side = w.side, .op = w.op, .base = w.base, .since_ms = e->m.gen == 0 ? r->time_ms : e->m.since_ms };
-
-	replay_end(d, r->id, true);
-	dirty_entry_mark(d, e, &m);
-	e->own = true;
-}
-
-static void
-on_replay(void *arg, const struct journal_rec *r)
-{
-	struct dirty *d = arg;
-	struct dirty_entry *e;
-
-	if (r->id > d->next_id)
-		d->next_id = r->id;
-	switch (r->kind) {
-	case JOURNAL_INTENT:
-		replay_intent(d, r);
-		break;
-	case JOURNAL_MARK:
-		dirty_saw_gen(d, r->gen);
-		replay_mark(d, r);
-		break;
-	case JOURNAL_CLEAR:
-		/* Written only when nothing older was owed: the order of the journal says which records it ends. */
-		dirty_saw_gen(d, r->gen);
-		e = dirty_entry(d, r->key, r->klen);
-		dirty_entry_mark(d, e, &(struct mark){ .gen = 0 });
-		dirty_entry_drop(d, e);
-		break;
-	case JOURNAL_ABANDON:
-		replay_end(d, r->id, false);
-		break;
-	case JOURNAL_CLEAN:
-		d->clean_ms = r->time_ms;
-		break;
-	case JOURNAL_PHASE:
-		d->phase = r->op == NO_PHASE ? -1 : r->op;
-		d->epoch = r->gen;
-		break;
-	case JOURNAL_ARMED:
-		d->armed = r->op != 0;
-		break;
-	}
-}
-
-/* The records of marks and intents, with the text of an R2-first write's base in buf. */
-
-static struct journal_rec
-mark_rec(const struct dirty_entry *e, uint64_t id, char buf[MARK_BASE_MAX])
-{
-	struct journal_rec r = { .kind = JOURNAL_MARK, .op = (uint8_t)e->m.op, .id = id, .gen = e->m.gen, .time_ms = e->m.since_ms, .key = e->key,
-		.klen = e->klen };
-
-	if (e->m.side == MARK_R2) {
-		r.base = marks_base_text(&e->m.base, buf);
-		r.blen = strlen(buf);
-	}
-	return r;
-}
-
-static struct journal_rec
-intent_rec(uint64_t id, const struct mark_write *w, const char *key, size_t klen, char buf[MARK_BASE_MAX])
-{
-	struct journal_rec r = { .kind = JOURNAL_INTENT, .op = (uint8_t)w->op, .id = id, .key = key, .klen = klen };
-
-	if (w->side == MARK_R2) {
-		r.base = marks_base_text(&w->base, buf);
-		r.blen = strlen(buf);
-	}
-	return r;
-}
-
-static void
-append_mark(struct dirty *d, const struct dirty_entry *e, uint64_t id, journal_done *done, void *arg)
-{
-	char buf[MARK_BASE_MAX];
-	struct journal_rec r = mark_rec(e, id, buf);
-
-	journal_append(d->journal, &r, done, arg);
-}
-
-static void
-append_mark_lazy(struct dirty *d, const struct dirty_entry *e, uint64_t id)
-{
-	char buf[MARK_BASE_MAX];
-	struct journal_rec r = mark_rec(e, id, buf);
-
-	journal_append_lazy(d->journal, &r);
-}
-
 /* A write of ours ended: the own copy moves. */
 static void
 moved(struct dirty *d, struct dirty_entry *e, struct mark_write w)
@@ -317,9 +176,8 @@ moved_leased(struct dirty *d, struct dirty_entry *e, struct mark_write w, const 
 	e->leased = l != NULL;
 }
 
-/* A write of ours of which nobody knows whether it happened: what was confirmed before keeps its side. */
-static void
-moved_unknown(struct dirty *d, struct dirty_entry *e, struct mark_write w)
+void
+dirty_entry_moved_unknown(struct dirty *d, struct dirty_entry *e, struct mark_write w)
 {
 	if (e->m.gen > 0) {
 		w.side = e->m.side;
@@ -330,80 +188,6 @@ moved_unknown(struct dirty *d, struct dirty_entry *e, struct mark_write w)
 	}
 	moved(d, e, w);
 	e->unknown = true;
-}
-
-/* Intents that the last life left: those without an outcome are unknown, the keys are looked at. */
-static void
-adopt_left_open(struct dirty *d)
-{
-	size_t pos = 0, len;
-	const void *key;
-	void *value;
-
-	while (map_next(d->replayed, &pos, &key, &len, &value)) {
-		struct left_open *o = value;
-		struct dirty_entry *e;
-		uint64_t id;
-
-		memcpy(&id, key, sizeof id);
-		e = map_get(d->entries, o->key, o->klen);
-		if (o->marked || o->abandoned) {
-			/* The end of the last life may have come before Redis heard of the intent's. A mark that was cleared since says that
-			 * none was open. */
-			if (o->abandoned || (e != NULL && e->own))
-				dirty_close_later(d, id);
-			mem_free(o);
-			continue;
-		}
-		e = dirty_entry(d, o->key, o->klen);
-		moved_unknown(d, e, o->w);
-		append_mark(d, e, id, NULL, NULL);
-		dirty_close_later(d, id);
-		mem_free(o);
-	}
-	map_free(&d->replayed);
-	pos = 0;
-	while (map_next(d->entries, &pos, &key, &len, &value)) {
-		struct dirty_entry *e = value;
-
-		e->untold = e->owed = true;
-		e->leased = d->armed && !e->unknown;
-		dirty_announce_later(d, e);
-	}
-}
-
-static void
-on_live(void *arg, void (*emit)(void *e, const struct journal_rec *r), void *to)
-{
-	struct dirty *d = arg;
-	struct list *it, *nxt;
-	char buf[MARK_BASE_MAX];
-	size_t pos = 0, len;
-	const void *key;
-	void *value;
-
-	emit(to, &(struct journal_rec){ .kind = JOURNAL_ARMED, .op = d->armed });
-	if (d->clean_ms > 0)
-		emit(to, &(struct journal_rec){ .kind = JOURNAL_CLEAN, .time_ms = d->clean_ms });
-	emit(to, &(struct journal_rec){ .kind = JOURNAL_PHASE, .op = d->phase < 0 ? NO_PHASE : (uint8_t)d->phase, .gen = d->epoch });
-	while (map_next(d->entries, &pos, &key, &len, &value)) {
-		const struct dirty_entry *e = value;
-
-		if (e->own && e->m.gen > 0) {
-			struct journal_rec r = mark_rec(e, 0, buf);
-
-			emit(to, &r);
-		}
-	}
-	LIST_FOREACH(it, nxt, &d->intents) {
-		const struct dirty_intent *i = LIST_ENTRY(it, struct dirty_intent, node);
-
-		if (i->e != NULL && !i->ended) {
-			struct journal_rec r = intent_rec(i->id, &i->w, i->e->key, i->e->klen, buf);
-
-			emit(to, &r);
-		}
-	}
 }
 
 /* Intents. */
@@ -432,8 +216,6 @@ struct dirty_intent *
 dirty_intent(struct dirty *d, const char *key, size_t klen, struct mark_write w, dirty_done *done, void *arg)
 {
 	struct dirty_intent *i = mem_zalloc(sizeof *i);
-	char buf[MARK_BASE_MAX];
-	struct journal_rec r;
 
 	*i = (struct dirty_intent){ .d = d, .id = ++d->next_id, .w = w, .done = done, .arg = arg, .writing = true };
 	list_add_tail(&d->intents, &i->node);
@@ -447,9 +229,7 @@ dirty_intent(struct dirty *d, const char *key, size_t klen, struct mark_write w,
 		if (d->up)
 			marks_intent(d->cluster, i->id, key, klen, w, d->deadline_ms, NULL, NULL);
 	}
-	r = intent_rec(i->id, &w, key, key != NULL ? klen : 0, buf);
-	r.time_ms = clock_real_ms();
-	journal_append(d->journal, &r, on_intent_written, i);
+	dirty_journal_intent(d, i, on_intent_written, i);
 	return i;
 }
 
@@ -600,10 +380,10 @@ confirm(struct dirty *d, struct dirty_entry *e, uint64_t id, const struct lease 
 
 	w->covered = covered;
 	if (covered && l == NULL) {
-		append_mark_lazy(d, e, id);
+		dirty_journal_mark_lazy(d, e, id);
 		loop_call_soon(&w->call);
 	} else {
-		append_mark(d, e, id, on_mark_written, w);
+		dirty_journal_mark(d, e, id, on_mark_written, w);
 	}
 	if (l != NULL) {
 		w->parts++;
@@ -657,7 +437,7 @@ dirty_unknown(struct dirty *d, struct dirty_intent **ip, dirty_done *done, void 
 		return;
 	}
 	intent_end(ip);
-	moved_unknown(d, e, w);
+	dirty_entry_moved_unknown(d, e, w);
 	confirm(d, e, id, NULL, covered, done, arg);
 }
 
@@ -679,16 +459,11 @@ dirty_cleared(struct dirty *d, const char *key, size_t klen, uint64_t gen)
 		dirty_entry_cleared(d, e, gen);
 }
 
-/* A write that takes longer than its deadline lives on as long as we do. */
 static void
-on_renew(void *arg)
+tell_intents(struct dirty *d)
 {
-	struct dirty *d = arg;
 	struct list *it, *nxt;
 
-	loop_timer_set(&d->renew, d->deadline_ms / 3);
-	if (!d->up)
-		return;
 	LIST_FOREACH(it, nxt, &d->intents) {
 		const struct dirty_intent *i = LIST_ENTRY(it, struct dirty_intent, node);
 
@@ -697,17 +472,20 @@ on_renew(void *arg)
 	}
 }
 
+/* A write that takes longer than its deadline lives on as long as we do. */
 static void
-append_phase(struct dirty *d)
+on_renew(void *arg)
 {
-	journal_append(d->journal, &(struct journal_rec){ .kind = JOURNAL_PHASE, .op = d->phase < 0 ? NO_PHASE : (uint8_t)d->phase, .gen = d->epoch },
-	    NULL, NULL);
+	struct dirty *d = arg;
+
+	loop_timer_set(&d->renew, d->deadline_ms / 3);
+	if (d->up)
+		tell_intents(d);
 }
 
 void
 dirty_up(struct dirty *d, bool fresh)
 {
-	struct list *it, *nxt;
 	size_t pos = 0, len;
 	const void *key;
 	void *value;
@@ -716,15 +494,10 @@ dirty_up(struct dirty *d, bool fresh)
 	d->up = true;
 	if (d->epoch != cluster_epoch(d->cluster)) {
 		d->epoch = cluster_epoch(d->cluster);
-		append_phase(d);
+		dirty_journal_phase(d);
 	}
 	/* Also after a mere reconnect: what was told in between was lost. */
-	LIST_FOREACH(it, nxt, &d->intents) {
-		const struct dirty_intent *i = LIST_ENTRY(it, struct dirty_intent, node);
-
-		if (i->e != NULL && !i->ended)
-			marks_intent(d->cluster, i->id, i->e->key, i->e->klen, i->w, d->deadline_ms, NULL, NULL);
-	}
+	tell_intents(d);
 	if (fresh) {
 		d->synced = false;
 		while (map_next(d->entries, &pos, &key, &len, &value)) {
@@ -754,7 +527,6 @@ enum err
 dirty_open(struct dirty **dp, struct loop *l, const struct conf *c, const struct dirty_cb *cb, void *arg, struct errbuf *eb)
 {
 	struct dirty *d = mem_zalloc(sizeof *d);
-	uint64_t cut;
 	enum err e;
 
 	d->loop = l;
@@ -764,7 +536,6 @@ dirty_open(struct dirty **dp, struct loop *l, const struct conf *c, const struct
 	d->deadline_ms = c->intent_deadline;
 	d->write_wait_ms = c->write_wait;
 	d->entries = map_new();
-	d->replayed = map_new();
 	list_init(&d->intents);
 	list_init(&d->waits);
 	list_init(&d->events);
@@ -772,17 +543,12 @@ dirty_open(struct dirty **dp, struct loop *l, const struct conf *c, const struct
 	loop_timer_init(&d->renew, l, on_renew, d);
 	dirty_announce_init(d);
 	dirty_follow_init(d);
-	e = journal_open(&d->journal, l, c->state_dir, on_replay, d, &cut, eb);
+	e = dirty_journal_open(d, c->state_dir, eb);
 	if (e != ERR_OK) {
 		dirty_close(&d);
 		*dp = NULL;
 		return e;
 	}
-	journal_set_live(d->journal, on_live, d);
-	/* Never an id of an earlier life: compaction forgets those, Redis may not. */
-	if (d->next_id < clock_real_us())
-		d->next_id = clock_real_us();
-	adopt_left_open(d);
 	if (map_count(d->entries) > 0)
 		log_info("dirty", "%zu marks from the journal", map_count(d->entries));
 	loop_timer_set(&d->renew, d->deadline_ms / 3);
@@ -971,5 +737,5 @@ void
 dirty_set_phase(struct dirty *d, int phase)
 {
 	d->phase = phase;
-	append_phase(d);
+	dirty_journal_phase(d);
 }

@@ -1,6 +1,6 @@
 /*
- * dirty_int: what dirty's files share. dirty.c: the table, intents, the journal. dirty_announce.c: telling Redis. dirty_follow.c: the
- * copy of everybody else's marks.
+ * dirty_int: what dirty's files share. dirty.c: the table, intents. dirty_journal.c: what the journal keeps of them, and its replay.
+ * dirty_announce.c: telling Redis. dirty_follow.c: the copy of everybody else's marks.
  */
 #ifndef COORD_DIRTY_INT_H
 #define COORD_DIRTY_INT_H
@@ -89,11 +89,22 @@ struct dirty_entry *dirty_entry(struct dirty *d, const char *key, size_t klen);
 void dirty_entry_mark(struct dirty *d, struct dirty_entry *e, const struct mark *m);
 /* Frees it if nothing is known of it any more. */
 void dirty_entry_drop(struct dirty *d, struct dirty_entry *e);
+/* A write of ours of which nobody knows whether it happened: what was confirmed before keeps its side. */
+void dirty_entry_moved_unknown(struct dirty *d, struct dirty_entry *e, struct mark_write w);
 uint64_t dirty_next_gen(struct dirty *d);
 void dirty_saw_gen(struct dirty *d, uint64_t gen);
 /* The mark was cleared in Redis at gen. */
 void dirty_entry_cleared(struct dirty *d, struct dirty_entry *e, uint64_t gen);
 void dirty_event_owed(struct dirty *d, const struct dirty_entry *e);
+
+/* Opens the journal: what the last life left is in the table, and Redis is to be told of it. Fails like journal_open. */
+enum err dirty_journal_open(struct dirty *d, const char *dir, struct errbuf *eb) ERR_MUST_CHECK;
+void dirty_journal_intent(struct dirty *d, const struct dirty_intent *i, journal_done *done, void *arg);
+/* The entry's mark; id: of the intent that it ends, or 0. */
+void dirty_journal_mark(struct dirty *d, const struct dirty_entry *e, uint64_t id, journal_done *done, void *arg);
+void dirty_journal_mark_lazy(struct dirty *d, const struct dirty_entry *e, uint64_t id);
+/* Of d->phase and d->epoch. */
+void dirty_journal_phase(struct dirty *d);
 
 /* Redis knows of the entry's writes: who waits for that goes on. */
 void dirty_waits_told(struct dirty *d, const struct dirty_entry *e);
