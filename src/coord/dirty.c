@@ -8,22 +8,6 @@
 #include "base/metrics.h"
 #include "coord/dirty_int.h"
 
-/* A confirmation on its way to the journal and to Redis. */
-struct wait {
-	struct list node;
-	struct dirty *d;
-	unsigned parts;
-	enum err e;
-	bool covered;		/* the intent's record says as much: the journal may fail now */
-	struct loop_call call;	/* nothing is to be waited for any more: a part ends in a turn of its own */
-	struct dirty_entry *late;	/* made under a lease, and Redis has not heard of it: told by the announcements, or too late */
-	uint64_t writes;	/* of late */
-	uint64_t until_mono_ms;	/* of its lease */
-	struct loop_timer deadline;
-	dirty_done *done;
-	void *arg;
-};
-
 struct event {
 	struct list node;
 	bool owed;
@@ -265,143 +249,6 @@ dirty_abandon(struct dirty *d, struct dirty_intent **ip)
 	dirty_entry_drop(d, e);
 }
 
-static void
-wait_free(struct wait *w)
-{
-	loop_call_cancel(&w->call);
-	loop_timer_fini(&w->deadline);
-	mem_free(w);
-}
-
-static void
-wait_part(struct wait *w)
-{
-	dirty_done *done = w->done;
-	void *arg = w->arg;
-	enum err e = w->e;
-
-	if (--w->parts > 0)
-		return;
-	list_del(&w->node);
-	wait_free(w);
-	if (done != NULL)
-		done(arg, e);
-}
-
-static void
-on_mark_written(void *arg, enum err e)
-{
-	struct wait *w = arg;
-
-	if (e != ERR_OK && !w->covered)
-		w->e = e;
-	wait_part(w);
-}
-
-static void
-on_nothing(void *arg)
-{
-	wait_part(arg);
-}
-
-/* Redis has not been told in time, so that no other proxy can know: this write cannot be acknowledged. */
-static void
-on_deadline(void *arg)
-{
-	struct wait *w = arg;
-
-	w->late = NULL;
-	w->e = ERR_TIMEOUT;
-	wait_part(w);
-}
-
-/* The announcements do not look at the lease. Once it is over, somebody else may have gone by what he saw before the write. */
-static void
-wait_for_redis(struct wait *w)
-{
-	uint64_t now = clock_mono_ms();
-	uint64_t left = w->until_mono_ms > now ? w->until_mono_ms - now : 0;
-
-	loop_timer_set(&w->deadline, left < w->d->write_wait_ms ? left : w->d->write_wait_ms);
-}
-
-static struct wait *
-wait_new(struct dirty *d, dirty_done *done, void *arg)
-{
-	struct wait *w = mem_zalloc(sizeof *w);
-
-	*w = (struct wait){ .d = d, .parts = 1, .done = done, .arg = arg };
-	loop_call_init(&w->call, d->loop, on_nothing, w);
-	loop_timer_init(&w->deadline, d->loop, on_deadline, w);
-	list_add_tail(&d->waits, &w->node);
-	return w;
-}
-
-static void
-on_mark_told(void *arg, enum err e)
-{
-	struct wait *w = arg;
-
-	/* Told again when Redis is back. But without the lease nobody knows what came after the write. */
-	if (e != ERR_OK && e != ERR_LEASE_LOST) {
-		wait_for_redis(w);
-		return;
-	}
-	w->late = NULL;
-	w->e = e != ERR_OK ? e : w->e;
-	wait_part(w);
-}
-
-void
-dirty_waits_told(struct dirty *d, const struct dirty_entry *e)
-{
-	struct list *it, *nxt;
-
-	LIST_FOREACH(it, nxt, &d->waits) {
-		struct wait *w = LIST_ENTRY(it, struct wait, node);
-
-		if (w->late != e || w->writes > e->writes || !loop_timer_pending(&w->deadline) || clock_mono_ms() >= w->until_mono_ms)
-			continue;
-		w->late = NULL;
-		loop_timer_cancel(&w->deadline);
-		loop_call_soon(&w->call);
-	}
-}
-
-/*
- * The entry has moved: to the journal and to Redis. Who waits for it waits for the disk, if the intent's record does not say as much
- * already; what that leaves is an open intent, and its key is looked at. Redis is waited for where a write was made under a lease: the site
- * is armed, other proxies rely on its marks, and a lease may have been lost. Else they hear of the mark from its stream in any case.
- */
-static void
-confirm(struct dirty *d, struct dirty_entry *e, uint64_t id, const struct lease *l, bool covered, dirty_done *done, void *arg)
-{
-	struct wait *w = wait_new(d, done, arg);
-
-	w->covered = covered;
-	if (covered && l == NULL) {
-		dirty_journal_mark_lazy(d, e, id);
-		loop_call_soon(&w->call);
-	} else {
-		dirty_journal_mark(d, e, id, on_mark_written, w);
-	}
-	if (l != NULL) {
-		w->parts++;
-		w->late = e;
-		w->writes = e->writes;
-		w->until_mono_ms = l->until_mono_ms;
-	}
-	if (d->up) {
-		dirty_tell(d, e, id, l, l != NULL ? on_mark_told : NULL, w);
-	} else {
-		if (l != NULL)
-			wait_for_redis(w);
-		dirty_announce_later(d, e);
-		if (id != 0)
-			dirty_close_later(d, id);
-	}
-}
-
 void
 dirty_confirm(struct dirty *d, struct dirty_intent **ip, struct mark_write how, const struct lease *l, dirty_done *done, void *arg)
 {
@@ -414,13 +261,13 @@ dirty_confirm(struct dirty *d, struct dirty_intent **ip, struct mark_write how, 
 	if (e != NULL) {
 		intent_end(ip);
 		moved_leased(d, e, how, l);
-		confirm(d, e, id, l, covered, done, arg);
+		dirty_wait(d, e, id, l, covered, done, arg);
 		return;
 	}
 	/* An upload's keys were marked by themselves. */
 	intent_end(ip);
 	journal_append_lazy(d->journal, &(struct journal_rec){ .kind = JOURNAL_ABANDON, .id = id });
-	loop_call_soon(&wait_new(d, done, arg)->call);
+	dirty_wait_none(d, done, arg);
 }
 
 void
@@ -438,7 +285,7 @@ dirty_unknown(struct dirty *d, struct dirty_intent **ip, dirty_done *done, void 
 	}
 	intent_end(ip);
 	dirty_entry_moved_unknown(d, e, w);
-	confirm(d, e, id, NULL, covered, done, arg);
+	dirty_wait(d, e, id, NULL, covered, done, arg);
 }
 
 void
@@ -447,7 +294,7 @@ dirty_mark(struct dirty *d, const char *key, size_t klen, enum mark_op op, const
 	struct dirty_entry *e = dirty_entry(d, key, klen);
 
 	moved_leased(d, e, MARK_DISK(op), l);
-	confirm(d, e, 0, l, false, done, arg);
+	dirty_wait(d, e, 0, l, false, done, arg);
 }
 
 void
@@ -537,7 +384,7 @@ dirty_open(struct dirty **dp, struct loop *l, const struct conf *c, const struct
 	d->write_wait_ms = c->write_wait;
 	d->entries = map_new();
 	list_init(&d->intents);
-	list_init(&d->waits);
+	dirty_wait_init(d);
 	list_init(&d->events);
 	loop_call_init(&d->tell, l, on_tell, d);
 	loop_timer_init(&d->renew, l, on_renew, d);
@@ -591,19 +438,6 @@ free_nodes(struct list *l, size_t offset)
 	}
 }
 
-static void
-free_waits(struct dirty *d)
-{
-	struct list *it, *nxt;
-
-	LIST_FOREACH(it, nxt, &d->waits) {
-		struct wait *w = LIST_ENTRY(it, struct wait, node);
-
-		list_del(&w->node);
-		wait_free(w);
-	}
-}
-
 void
 dirty_close(struct dirty **dp)
 {
@@ -618,7 +452,7 @@ dirty_close(struct dirty **dp)
 	loop_call_cancel(&d->tell);
 	journal_close(&d->journal);
 	free_nodes(&d->intents, offsetof(struct dirty_intent, node));
-	free_waits(d);
+	dirty_wait_fini(d);
 	free_nodes(&d->events, offsetof(struct event, node));
 	free_values(&d->replayed);
 	free_values(&d->entries);

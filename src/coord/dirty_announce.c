@@ -66,7 +66,7 @@ settle(struct dirty *d, struct dirty_entry *e, const struct mark *m)
 	if (since != 0 && since < m->since_ms)
 		e->m.since_ms = since;
 	e->untold = e->again = e->unknown = false;
-	dirty_waits_told(d, e);
+	dirty_wait_told(d, e);
 	e->round = d->round;
 	e->cleared = 0;
 	list_del(&e->todo);

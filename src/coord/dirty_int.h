@@ -1,6 +1,6 @@
 /*
  * dirty_int: what dirty's files share. dirty.c: the table, intents. dirty_journal.c: what the journal keeps of them, and its replay.
- * dirty_announce.c: telling Redis. dirty_follow.c: the copy of everybody else's marks.
+ * dirty_wait.c: who waits for the end of a write. dirty_announce.c: telling Redis. dirty_follow.c: the copy of everybody else's marks.
  */
 #ifndef COORD_DIRTY_INT_H
 #define COORD_DIRTY_INT_H
@@ -106,8 +106,15 @@ void dirty_journal_mark_lazy(struct dirty *d, const struct dirty_entry *e, uint6
 /* Of d->phase and d->epoch. */
 void dirty_journal_phase(struct dirty *d);
 
+void dirty_wait_init(struct dirty *d);
+void dirty_wait_fini(struct dirty *d);
+/* The entry has moved, and its intent (0: none) is over: tells the journal and Redis. covered: the intent's record says as much on disk.
+ * done (may be NULL) runs when nothing is to be waited for any more, in a turn of its own: OK, or why the write cannot be acknowledged. */
+void dirty_wait(struct dirty *d, struct dirty_entry *e, uint64_t id, const struct lease *l, bool covered, dirty_done *done, void *arg);
+/* There is nothing to wait for: done runs in a turn of its own. */
+void dirty_wait_none(struct dirty *d, dirty_done *done, void *arg);
 /* Redis knows of the entry's writes: who waits for that goes on. */
-void dirty_waits_told(struct dirty *d, const struct dirty_entry *e);
+void dirty_wait_told(struct dirty *d, const struct dirty_entry *e);
 
 void dirty_announce_init(struct dirty *d);
 void dirty_announce_fini(struct dirty *d);
