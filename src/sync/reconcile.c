@@ -13,7 +13,6 @@
 
 enum {
 	ROUNDS_MAX = 5,		/* looks at the sides before somebody else's turn comes */
-	YOUNG_MS = 11,		/* a ctime younger than 10 ms is waited out */
 	OPEN_MS = 1000,		/* a key is dirty for so long before it is copied while a write on it is open */
 	SURE_MS = 2000		/* an object this much younger than the file's ctime was made from that file, whatever the clocks say */
 };
@@ -267,15 +266,30 @@ static void
 on_head(void *arg, enum err e, const struct store_meta *m)
 {
 	struct reconcile *r = arg;
+	enum go go;
 
 	r->op = NULL;
-	if (e != ERR_OK && e != ERR_NOTFOUND) {
-		reconcile_fail_r2(r, e, "R2, HEAD");
-		return;
-	}
-	reconcile_take_meta(r, e == ERR_OK ? m : NULL);
-	reconcile_to(r, r->step == STEP_PEEK_HEAD ? STEP_PEEK_LOOK : STEP_LOOK);
-	reconcile_drive(r);
+	if (e != ERR_OK && e != ERR_NOTFOUND)
+		go = reconcile_fail_r2(r, e, "R2, HEAD");
+	else
+		go = r->seen(r, e == ERR_OK ? m : NULL);
+	if (go == GO_ON)
+		reconcile_drive(r);
+}
+
+enum go
+reconcile_ask(struct reconcile *r, enum go (*seen)(struct reconcile *r, const struct store_meta *m))
+{
+	r->seen = seen;
+	r->op = store_head(r->env.r2, r->key, r->klen, cluster_limit_ms(r->env.cluster), on_head, r);
+	return GO_WAIT;
+}
+
+static enum go
+peek_seen(struct reconcile *r, const struct store_meta *m)
+{
+	reconcile_take_meta(r, m);
+	return reconcile_to(r, STEP_PEEK_LOOK);
 }
 
 static enum go
@@ -287,8 +301,7 @@ peek_head(struct reconcile *r)
 	if (!r->asked && hint_single_part(r, md5))
 		return reconcile_to(r, STEP_PEEK_LOOK);
 	r->asked = true;
-	r->op = store_head(r->env.r2, r->key, r->klen, cluster_limit_ms(r->env.cluster), on_head, r);
-	return GO_WAIT;
+	return reconcile_ask(r, peek_seen);
 }
 
 static void
@@ -437,10 +450,16 @@ uploads_abort(struct reconcile *r)
 /* 4. What has R2? Then the file. In this order. */
 
 static enum go
+head_seen(struct reconcile *r, const struct store_meta *m)
+{
+	reconcile_take_meta(r, m);
+	return reconcile_to(r, STEP_LOOK);
+}
+
+static enum go
 head(struct reconcile *r)
 {
-	r->op = store_head(r->env.r2, r->key, r->klen, cluster_limit_ms(r->env.cluster), on_head, r);
-	return GO_WAIT;
+	return reconcile_ask(r, head_seen);
 }
 
 bool
@@ -463,32 +482,25 @@ in_doubt(const struct reconcile *r)
 	    !(r->remote && r->look.hashed && r->meta.has_md5 && memcmp(r->meta.md5, r->look.md5, sizeof r->look.md5) == 0);
 }
 
+static enum go
+compare(struct reconcile *r)
+{
+	reconcile_look_meta(r);
+	if (in_doubt(r))
+		return reconcile_end(r, RECONCILE_ORPHAN, ERR_OK, doubt_text);
+	return reconcile_to(r, reconcile_look_equal(r) ? STEP_FINISH : STEP_PACE);
+}
+
 static void
 on_looked(void *arg)
 {
 	struct reconcile *r = arg;
-	struct reconcile_look *l = &r->look;
-	enum go go = GO_WAIT;
+	enum go go;
 
 	if (reconcile_job_ended(r))
 		return;
-	if (l->e == ERR_CHANGED) {
-		go = anew(r, ERR_CHANGED, "the file is being written");
-	} else if (l->e != ERR_OK) {
-		go = reconcile_fail(r, l->e, "the file");
-	} else if (!l->exists) {
-		go = reconcile_to(r, STEP_GONE);
-	} else if (l->locked) {
-		go = reconcile_defer(r, ERR_BUSY, "the file is being written: somebody holds an exclusive flock on it");
-	} else if (l->young) {
-		loop_timer_set(&r->wait, YOUNG_MS);
-	} else {
-		reconcile_look_meta(r);
-		if (in_doubt(r))
-			go = reconcile_end(r, RECONCILE_ORPHAN, ERR_OK, doubt_text);
-		else
-			go = reconcile_to(r, reconcile_look_equal(r) ? STEP_FINISH : STEP_PACE);
-	}
+	if (reconcile_look_rests(r, STEP_HEAD, &go))
+		go = r->look.exists ? compare(r) : reconcile_to(r, STEP_GONE);
 	if (go == GO_ON)
 		reconcile_drive(r);
 }

@@ -10,8 +10,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-enum { YOUNG_MS = 11 };
-
 static const char unproven_text[] = "R2 has no object, and nothing says that it was deleted: the file is left alone";
 
 static struct local_stat
@@ -234,20 +232,11 @@ static void
 on_looked(void *arg)
 {
 	struct reconcile *r = arg;
-	const struct reconcile_look *l = &r->look;
-	enum go go = GO_WAIT;
+	enum go go;
 
 	if (reconcile_job_ended(r))
 		return;
-	if (l->e == ERR_CHANGED)
-		go = reconcile_anew(r, STEP_BACK_LOOK, ERR_CHANGED, "the file is being written");
-	else if (l->e != ERR_OK)
-		go = reconcile_fail(r, l->e, "the file");
-	else if (l->exists && l->locked)
-		go = reconcile_defer(r, ERR_BUSY, "the file is being written: somebody holds an exclusive flock on it");
-	else if (l->exists && l->young)
-		loop_timer_set(&r->wait, YOUNG_MS);
-	else
+	if (reconcile_look_rests(r, STEP_BACK_LOOK, &go))
 		go = reconcile_to(r, STEP_BACK_HEAD);
 	if (go == GO_ON)
 		reconcile_drive(r);
@@ -293,37 +282,22 @@ carry(struct reconcile *r)
 }
 
 static enum go
-compare(struct reconcile *r)
+head_seen(struct reconcile *r, const struct store_meta *m)
 {
 	const struct reconcile_look *l = &r->look;
 
-	if (!r->remote)
+	reconcile_take_meta(r, m);
+	if (m == NULL)
 		return reconcile_to(r, STEP_BACK_SURE);
 	if (l->exists && l->st.size == r->meta.size && r->meta.has_md5 && (!r->meta.has_mtime || l->st.mtime_ns == r->meta.mtime_ns))
 		return reconcile_to(r, STEP_BACK_COMPARE);
 	return carry(r);
 }
 
-static void
-on_head(void *arg, enum err e, const struct store_meta *m)
-{
-	struct reconcile *r = arg;
-
-	r->op = NULL;
-	if (e != ERR_OK && e != ERR_NOTFOUND) {
-		reconcile_fail_r2(r, e, "R2, HEAD");
-		return;
-	}
-	reconcile_take_meta(r, e == ERR_OK ? m : NULL);
-	if (compare(r) == GO_ON)
-		reconcile_drive(r);
-}
-
 enum go
 reconcile_back_head(struct reconcile *r)
 {
-	r->op = store_head(r->env.r2, r->key, r->klen, cluster_limit_ms(r->env.cluster), on_head, r);
-	return GO_WAIT;
+	return reconcile_ask(r, head_seen);
 }
 
 /* The bucket may be missing, not the key. The answer to a GET tells them apart. */
@@ -499,26 +473,17 @@ reconcile_back_out(struct reconcile *r)
 
 /* R2 once more. Then what the swap took out is judged for good: a request to R2 later, whoever was about to open it has done so. */
 
-static void
-on_again(void *arg, enum err e, const struct store_meta *m)
+static enum go
+again_seen(struct reconcile *r, const struct store_meta *m)
 {
-	struct reconcile *r = arg;
-
-	r->op = NULL;
-	if (e != ERR_OK && e != ERR_NOTFOUND) {
-		reconcile_fail_r2(r, e, "R2, HEAD");
-		return;
-	}
 	r->carried = false;
 	r->asked_again = true;
-	r->moved = (e == ERR_OK) != r->remote || (r->remote && strcmp(m->etag, r->meta.etag) != 0);
-	reconcile_to(r, STEP_SETTLE);
-	reconcile_drive(r);
+	r->moved = (m != NULL) != r->remote || (r->remote && strcmp(m->etag, r->meta.etag) != 0);
+	return reconcile_to(r, STEP_SETTLE);
 }
 
 enum go
 reconcile_back_again(struct reconcile *r)
 {
-	r->op = store_head(r->env.r2, r->key, r->klen, cluster_limit_ms(r->env.cluster), on_again, r);
-	return GO_WAIT;
+	return reconcile_ask(r, again_seen);
 }

@@ -83,6 +83,7 @@ struct reconcile {
 	struct loop_timer wait;
 
 	struct store_op *op;
+	enum go (*seen)(struct reconcile *r, const struct store_meta *m);	/* goes on with the answer to a HEAD */
 	bool remote;			/* R2 has an object ... */
 	struct store_meta meta;		/* ... and this is it */
 	struct store_meta want;		/* what the file gives it */
@@ -129,6 +130,8 @@ enum go reconcile_defer(struct reconcile *r, enum err e, const char *why);
 enum go reconcile_anew(struct reconcile *r, enum step s, enum err e, const char *why);
 /* A pool job has ended, but the lease is over: all ends. */
 bool reconcile_job_ended(struct reconcile *r);
+/* What has R2? seen(r, m) goes on; m NULL: it has no object. Where R2 does not say, all has failed. */
+enum go reconcile_ask(struct reconcile *r, enum go (*seen)(struct reconcile *r, const struct store_meta *m));
 /* R2's word on the object, NULL: it has none. */
 void reconcile_take_meta(struct reconcile *r, const struct store_meta *m);
 
@@ -150,8 +153,11 @@ enum go reconcile_back_again(struct reconcile *r);
 void reconcile_fetch_start(struct reconcile *r, void (*done)(struct reconcile *r, enum err e, bool r2));
 void reconcile_fetch_free(struct reconcile *r);
 
-/* Opens, stats, hashes (want_hash) on the pool; done(r) on the loop. Closes what was open. */
+/* reconcile_look.c. Opens, stats, hashes (want_hash) on the pool; done(r) on the loop. Closes what was open. */
 void reconcile_look_start(struct reconcile *r, void (*done)(void *r));
+/* The lease's own look has ended. true: the file is at rest, or it is proven that there is none. false: *go says how it goes on: at s
+ * again, when it is old enough, another time, or not at all. */
+bool reconcile_look_rests(struct reconcile *r, enum step s, enum go *go);
 /* Stats the file and its path once more, into `again`. */
 void reconcile_look_again(struct reconcile *r, void (*done)(void *r));
 /* Has the object exactly what a put of the file would give it? */

@@ -6,6 +6,8 @@
 #include "base/trip.h"
 #include "sync/reconcile_int.h"
 
+enum { YOUNG_MS = 11 };		/* a ctime younger than 10 ms is waited out */
+
 static bool
 stopped(const struct reconcile *r)
 {
@@ -80,6 +82,25 @@ reconcile_look_start(struct reconcile *r, void (*done)(void *r))
 		close(r->fd);
 	r->fd = -1;
 	pool_submit(r->env.pool, &r->job, look_work, done, r);
+}
+
+bool
+reconcile_look_rests(struct reconcile *r, enum step s, enum go *go)
+{
+	const struct reconcile_look *l = &r->look;
+
+	if (l->e == ERR_OK && !l->locked && !l->young)
+		return true;
+	*go = GO_WAIT;
+	if (l->e == ERR_CHANGED)
+		*go = reconcile_anew(r, s, ERR_CHANGED, "the file is being written");
+	else if (l->e != ERR_OK)
+		*go = reconcile_fail(r, l->e, "the file");
+	else if (l->locked)
+		*go = reconcile_defer(r, ERR_BUSY, "the file is being written: somebody holds an exclusive flock on it");
+	else
+		loop_timer_set(&r->wait, YOUNG_MS);
+	return false;
 }
 
 void
