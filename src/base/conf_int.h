@@ -34,7 +34,7 @@ const char *conf_enum_value(const char *values, unsigned n, size_t *len);
 /* Where a setting stands. file: the main file as it was named, or an included file's name as the @include gives it. */
 struct conf_pos {
 	const char *file;
-	unsigned line;
+	unsigned line;			/* 0: none, the file cannot be read */
 };
 
 struct conf_mistake;
@@ -52,7 +52,7 @@ struct conf_loading {
 	size_t nmistakes;
 };
 
-/* "file:line: text"; text says what is wrong and what to do. */
+/* "file:line: text", or "file: text"; text says what is wrong and what to do. */
 void conf_mistake(struct conf_loading *ld, struct conf_pos pos, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 /* Is there a mistake on that line already? */

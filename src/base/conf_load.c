@@ -460,7 +460,7 @@ load(const char *path, bool init, struct str *errors)
 
 	ld.dir = folder_of(path);
 	if (!ld.dir) {
-		str_printf(errors, "%s:1: the current folder is gone: %s\n", path, strerror(errno));
+		str_printf(errors, "%s: the current folder is gone: %s\n", path, strerror(errno));
 		return NULL;
 	}
 	ld.shown_dir = slash ? mem_strndup(path, (size_t)(slash - path) + 1) : mem_strdup("");

@@ -69,8 +69,10 @@ conf_mistake_tell(struct conf_loading *ld, struct str *errors)
 	for (size_t i = 0; i < ld->nmistakes; i++) {
 		struct conf_mistake *m = &ld->mistakes[i];
 
-		str_printf(errors, "%s%s:%u: %s\n", strcmp(m->file, ld->main_file) == 0 ? "" : ld->shown_dir, m->file,
-		    m->line, m->text);
+		str_printf(errors, "%s%s:", strcmp(m->file, ld->main_file) == 0 ? "" : ld->shown_dir, m->file);
+		if (m->line > 0)
+			str_printf(errors, "%u:", m->line);
+		str_printf(errors, " %s\n", m->text);
 		mem_free(m->file);
 		mem_free(m->text);
 	}

@@ -185,5 +185,5 @@ scan_file(struct conf_loading *ld, struct conf_pos from, const char *file, unsig
 bool
 conf_scan(struct conf_loading *ld)
 {
-	return scan_file(ld, (struct conf_pos){ld->main_file, 1}, ld->main_file, 0);
+	return scan_file(ld, (struct conf_pos){ld->main_file, 0}, ld->main_file, 0);
 }
