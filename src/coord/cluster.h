@@ -87,8 +87,8 @@ const struct members *cluster_members(const struct cluster *c);
 uint64_t cluster_committed(const struct cluster *c);
 /* When Redis took this process's heartbeat last, on the monotonic clock; 0: never. */
 uint64_t cluster_beaten_ms(const struct cluster *c);
-/* Removes this process's entry (a clean end); done may be NULL. */
-void cluster_leave(struct cluster *c, void (*done)(void *arg), void *arg);
+/* Removes this process's entry (a clean end); done may be NULL, and there is nothing left to do about an error. */
+void cluster_leave(struct cluster *c, void (*done)(void *arg, enum err e), void *arg);
 /* Checks of Redis for `check --online` and the gates: policy, persistence. The callback's text is empty if all is well. */
 void cluster_preflight(struct cluster *c, void (*done)(void *arg, enum err e, const char *text), void *arg);
 

@@ -194,10 +194,11 @@ migrator_down(struct migrator *m)
 }
 
 static void
-left_cb(void *arg)
+left_cb(void *arg, enum err e)
 {
 	struct migrator *m = arg;
 
+	(void)e;
 	m->stopped(m->stopped_arg);
 }
 

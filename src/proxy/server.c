@@ -197,10 +197,11 @@ on_usr1(void *arg)
 
 /* The end: requests drain, then the mirror, then the membership is given back; each bounded in time. */
 static void
-on_left(void *arg)
+on_left(void *arg, enum err e)
 {
 	struct server *sv = arg;
 
+	(void)e;
 	loop_stop(sv->loop);
 }
 
