@@ -1,6 +1,5 @@
 /* dirty against a real Redis: lives that end, Redis that goes, comes back and forgets, other processes' marks and clearings. */
-#include "redis.h"
-#include "unit.h"
+#include "ground.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -9,20 +8,16 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <hiredis/hiredis.h>
-
 #include "base/clock.h"
 #include "base/mem.h"
 #include "coord/dirty.h"
 
-enum { LEASE = 1000, LIMIT = 300 };
+enum { LIMIT = 300 };
 
 int __real_fdatasync(int fd);
 int __wrap_fdatasync(int fd);
 
 static int sync_error;
-static struct redis redis;
-static struct loop *loop;
 
 int
 __wrap_fdatasync(int fd)
@@ -108,12 +103,8 @@ proxy_new(const char *id, bool redis_too)
 	snprintf(p->dir, sizeof p->dir, "/tmp/r2shim-dirty-XXXXXX");
 	assert_non_null(mkdtemp(p->dir));
 	p->id = id;
-	p->conf.site = mem_strdup("test");
+	p->conf = ground_conf(1000, LIMIT);
 	p->conf.state_dir = p->dir;
-	p->conf.redis_address = redis.address;
-	p->conf.redis_timeout = 1000;
-	p->conf.lease = LEASE;
-	p->conf.r2_request_limit = LIMIT;
 	p->conf.intent_deadline = 60000;
 	start(p, redis_too);
 	return p;
@@ -139,27 +130,8 @@ proxy_free(struct proxy *p)
 		unlinkat(dirfd(dir), de->d_name, 0);
 	closedir(dir);
 	rmdir(p->dir);
-	mem_free(p->conf.site);
 	mem_free(p);
 }
-
-static void
-run_for(uint64_t ms)
-{
-	bool never = false;
-
-	loop_run_until(loop, &never, ms);
-}
-
-#define UNTIL(cond) do { \
-		uint64_t began_ = clock_mono_ms(); \
-		while (!(cond)) { \
-			if (clock_mono_ms() - began_ > 8000) \
-				fail_msg("not in time: %s", #cond); \
-			run_for(5); \
-		} \
-	} while (0)
-#define KEY(k) (k), strlen(k)
 
 static void
 on_done(void *arg, enum err e)
@@ -244,20 +216,8 @@ clear(struct proxy *p, const char *key)
 static int
 setup(void **state)
 {
-	(void)state;
 	sync_error = 0;
-	redis_start(&redis, NULL);
-	loop = loop_new();
-	return 0;
-}
-
-static int
-teardown(void **state)
-{
-	(void)state;
-	loop_free(&loop);
-	redis_stop(&redis);
-	return 0;
+	return ground_setup(state);
 }
 
 static void
@@ -354,23 +314,12 @@ test_covered(void **state)
 	proxy_free(p);
 }
 
-static struct mark_write
-r2_write(enum mark_op op, const char *base)
-{
-	struct mark_write w = { .op = op, .side = MARK_R2 };
-
-	assert_true(marks_base_parse(KEY(base), &w.base));
-	return w;
-}
-
 static void
 assert_mark(struct proxy *p, const char *key, const char *want)
 {
-	char text[200], base[MARK_BASE_MAX];
 	struct mark m = get(p, key);
 
-	snprintf(text, sizeof text, "%c %c %s", m.side == MARK_R2 ? 'r' : 'l', m.op == MARK_DELETE ? 'd' : 'p', marks_base_text(&m.base, base));
-	assert_string_equal(text, want);
+	assert_mark_is(&m, want);
 }
 
 /* Writes that went to R2 first, over two lives: what was confirmed, what was open on a clean key, and what was open over marks. */
@@ -811,7 +760,7 @@ test_locked(void **state)
 int
 main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, ground_teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(test_life_without_redis), TEST(test_covered), TEST(test_r2_first), TEST(test_under_lease), TEST(test_under_lease_without_redis),
 		TEST(test_with_redis), TEST(test_started_with_debts), TEST(test_R9_died_before_redis_was_told),

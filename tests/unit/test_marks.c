@@ -1,6 +1,5 @@
 /* cluster and marks against a real Redis: epochs, quarantine, gens, clearing, leases, intents that run out, announcing. */
-#include "redis.h"
-#include "unit.h"
+#include "ground.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,10 +14,7 @@
 #include "coord/keys.h"
 #include "coord/marks.h"
 
-enum { LEASE = 1000, LIMIT = 400 };
-
-static struct redis redis;
-static struct loop *loop;
+enum { LIMIT = 400 };
 
 struct peer {
 	struct conf conf;
@@ -60,11 +56,7 @@ peer_new(const char *role, const char *id)
 {
 	struct peer *p = mem_zalloc(sizeof *p);
 
-	p->conf.site = mem_strdup("test");
-	p->conf.redis_address = redis.address;
-	p->conf.redis_timeout = 2000;
-	p->conf.lease = LEASE;
-	p->conf.r2_request_limit = LIMIT;
+	p->conf = ground_conf(2000, LIMIT);
 	p->c = cluster_new(loop, &p->conf, role, id, &cbs, p);
 	return p;
 }
@@ -82,7 +74,6 @@ static void
 peer_free(struct peer *p)
 {
 	cluster_free(&p->c);
-	mem_free(p->conf.site);
 	mem_free(p);
 }
 
@@ -166,8 +157,6 @@ await(struct peer *p)
 	return p->e;
 }
 
-#define KEY(k) (k), strlen(k)
-
 static enum err
 set(struct peer *p, uint64_t intent, const char *key, enum mark_op op)
 {
@@ -203,14 +192,6 @@ intent(struct peer *p, uint64_t id, const char *key, enum mark_op op, uint64_t m
 	assert_int_equal(await(p), ERR_OK);
 }
 
-static void
-run_for(uint64_t ms)
-{
-	bool never = false;
-
-	loop_run_until(loop, &never, ms);
-}
-
 /* Asks again and again until the lease is given, or another error comes. */
 static uint64_t
 lease_when_free(struct peer *p, const char *key, enum err refusal)
@@ -224,24 +205,6 @@ lease_when_free(struct peer *p, const char *key, enum err refusal)
 	}
 	assert_int_equal(e, ERR_OK);
 	return clock_mono_ms() - began;
-}
-
-static int
-setup(void **state)
-{
-	(void)state;
-	redis_start(&redis, NULL);
-	loop = loop_new();
-	return 0;
-}
-
-static int
-teardown(void **state)
-{
-	(void)state;
-	loop_free(&loop);
-	redis_stop(&redis);
-	return 0;
 }
 
 static void
@@ -285,28 +248,11 @@ test_base_text(void **state)
 		assert_false(marks_base_parse(KEY(bad[i]), &b));
 }
 
-/* A write that goes to R2 first and found this on the disk. */
-static struct mark_write
-r2_write(enum mark_op op, const char *base)
-{
-	struct mark_write w = { .op = op, .side = MARK_R2 };
-
-	assert_true(marks_base_parse(KEY(base), &w.base));
-	return w;
-}
-
 static void
 assert_mark(struct peer *p, const char *key, const char *want)
 {
-	char text[200], base[MARK_BASE_MAX];
-
 	assert_int_equal(get(p, key), ERR_OK);
-	if (p->m.gen == 0)
-		snprintf(text, sizeof text, "clean");
-	else
-		snprintf(text, sizeof text, "%c %c %s", p->m.side == MARK_R2 ? 'r' : 'l', p->m.op == MARK_DELETE ? 'd' : 'p',
-		    marks_base_text(&p->m.base, base));
-	assert_string_equal(text, want);
+	assert_mark_is(&p->m, want);
 }
 
 /* Marks of both sides, and what an unknown outcome does to each. */
@@ -406,8 +352,7 @@ test_intent_waits_for_lease(void **state)
 	} while (b->m.gen == 0);
 	assert_true(clock_mono_ms() - began >= LEASE + LIMIT);
 	assert_mark(b, "k", "r p ?-");
-	mem_free(a->conf.site);
-	mem_free(a);
+	peer_free(a);
 	peer_free(b);
 }
 
@@ -1071,7 +1016,7 @@ test_pace(void **state)
 int
 main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, ground_setup, ground_teardown)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_parse), cmocka_unit_test(test_base_text), TEST(test_pace), TEST(test_sides), TEST(test_set_under_lease),
 		TEST(test_intent_waits_for_lease), TEST(test_hold), TEST(test_set_and_clear), TEST(test_many), TEST(test_open_intent), TEST(test_R9_intent_runs_out),

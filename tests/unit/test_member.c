@@ -1,14 +1,10 @@
 /* The site's members against a real Redis: who is registered, the roster that outlives a flush, arming and disarming, forgetting, the
  * moment from which there is no way back. */
-#include "redis.h"
-#include "unit.h"
+#include "ground.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-#include <hiredis/hiredis.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
@@ -17,10 +13,7 @@
 #include "coord/roster.h"
 #include "coord/run.h"
 
-enum { LEASE = 1000, LIMIT = 400 };
-
-static struct redis redis;
-static struct loop *loop;
+enum { LIMIT = 400 };
 
 struct peer {
 	struct conf conf;
@@ -85,11 +78,7 @@ peer_new(const char *role, const char *id)
 {
 	struct peer *p = mem_zalloc(sizeof *p);
 
-	p->conf.site = mem_strdup("test");
-	p->conf.redis_address = redis.address;
-	p->conf.redis_timeout = 2000;
-	p->conf.lease = LEASE;
-	p->conf.r2_request_limit = LIMIT;
+	p->conf = ground_conf(2000, LIMIT);
 	p->c = cluster_new(loop, &p->conf, role, id, &cbs, p);
 	redis_wait(loop, &p->up);
 	return p;
@@ -101,7 +90,6 @@ peer_free(struct peer *p)
 {
 	roster_free(&p->roster);
 	cluster_free(&p->c);
-	mem_free(p->conf.site);
 	mem_free(p);
 }
 
@@ -154,38 +142,12 @@ forget(struct peer *p, const char *id, bool force)
 	return await(p);
 }
 
-static void
-run_for(uint64_t ms)
-{
-	bool never = false;
-
-	loop_run_until(loop, &never, ms);
-}
-
 static uint64_t
 arm(struct peer *p)
 {
 	run_arm(p->c, on_arm, p);
 	assert_int_equal(await(p), ERR_OK);
 	return p->since;
-}
-
-static int
-setup(void **state)
-{
-	(void)state;
-	redis_start(&redis, NULL);
-	loop = loop_new();
-	return 0;
-}
-
-static int
-teardown(void **state)
-{
-	(void)state;
-	loop_free(&loop);
-	redis_stop(&redis);
-	return 0;
 }
 
 /* R8: not while somebody is below validate, or was not heard since Redis was emptied; and each time has a number of its own. */
@@ -400,7 +362,7 @@ test_committed(void **state)
 int
 main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, ground_setup, ground_teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(test_arm_and_disarm), TEST(test_armed_after_flush), TEST(test_roster_after_flush), TEST(test_roster_same_epoch), TEST(test_committed),
 	};

@@ -1,7 +1,5 @@
 /* primary: a real Redis, a real folder and journal, a store in memory that can be told to misbehave. */
-#include "fakestore.h"
-#include "redis.h"
-#include "unit.h"
+#include "sides.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -14,33 +12,19 @@
 
 #include "base/clock.h"
 #include "base/digest.h"
-#include "base/mem.h"
 #include "proxy/primary.h"
-#include "store/mime.h"
 
-enum { LEASE = 1000, LIMIT = 300, WAIT = 700, PACE = 1100 };
+enum { WAIT = 700, PACE = 1100 };
 
 static struct {
-	struct redis redis;
-	struct loop *loop;
-	struct pool *pool;
-	struct local *local;
-	struct fakestore fake;
-	struct conf conf;
-	struct cluster *cluster;
 	struct dirty *dirty;
 	struct mirror *mirror;
 	struct primary *primary;
-	struct reconcile_env env;
-	char root[64], state[64];
-	bool up;
+	char state[64];
 	unsigned drains;
 	bool write_at_drain;	/* the site writes a.txt just before the first look */
 	struct stat at_put;	/* a.txt when R2 was asked, and when that was */
 	uint64_t at_put_us;
-	bool got;
-	enum err e;
-	struct lease lease;
 } t;
 
 struct answer {
@@ -48,29 +32,10 @@ struct answer {
 	enum err e;
 };
 
-#define KEY(k) (k), strlen(k)
-#define UNTIL(cond) do { \
-		uint64_t began_ = clock_mono_ms(); \
-		while (!(cond)) { \
-			if (clock_mono_ms() - began_ > 15000) \
-				fail_msg("not in time: %s", #cond); \
-			run_for(3); \
-		} \
-	} while (0)
-
-static void
-run_for(uint64_t ms)
-{
-	bool never = false;
-
-	loop_run_until(t.loop, &never, ms);
-}
-
 static void
 on_up(void *arg, bool fresh)
 {
 	(void)arg;
-	t.up = true;
 	if (t.dirty != NULL)
 		dirty_up(t.dirty, fresh);
 }
@@ -79,7 +44,6 @@ static void
 on_down(void *arg)
 {
 	(void)arg;
-	t.up = false;
 	if (t.dirty != NULL)
 		dirty_down(t.dirty);
 }
@@ -100,14 +64,12 @@ on_owed(void *arg, const char *key, size_t klen)
 	mirror_owed(t.mirror, key, klen);
 }
 
-static void write_file(const char *key, const char *text);
-
 static uint64_t
 on_drain(void *arg)
 {
 	(void)arg;
 	if (t.write_at_drain && t.drains == 0)
-		write_file("a.txt", "this moment");
+		sides_write("a.txt", "this moment");
 	return ++t.drains;
 }
 
@@ -118,13 +80,12 @@ begin_life(void)
 	static const struct dirty_cb dcb = { on_cleared, on_owed };
 	struct errbuf eb;
 
-	assert_int_equal(dirty_open(&t.dirty, t.loop, &t.conf, &dcb, NULL, &eb), ERR_OK);
-	t.cluster = cluster_new(t.loop, &t.conf, "proxy", "a", &ccb, NULL);
-	t.env = (struct reconcile_env){ t.loop, t.pool, t.cluster, &t.fake.s, t.local, &t.conf };
-	t.mirror = mirror_new(&t.env, t.dirty, t.env.pool);
-	dirty_bind(t.dirty, t.cluster);
-	t.primary = primary_new(&(struct primary_deps){ &t.env, t.dirty, t.mirror, on_drain, NULL });
-	redis_wait(t.loop, &t.up);
+	assert_int_equal(dirty_open(&t.dirty, loop, &sides.conf, &dcb, NULL, &eb), ERR_OK);
+	sides_join("proxy", "a", &ccb);
+	t.mirror = mirror_new(&sides.env, t.dirty, sides.env.pool);
+	dirty_bind(t.dirty, sides.cluster);
+	t.primary = primary_new(&(struct primary_deps){ &sides.env, t.dirty, t.mirror, on_drain, NULL });
+	UNTIL(cluster_up(sides.cluster));
 	UNTIL(!dirty_uncertain(t.dirty));
 }
 
@@ -134,39 +95,22 @@ end_life(void)
 	primary_free(&t.primary);
 	dirty_close(&t.dirty);
 	mirror_free(&t.mirror);
-	cluster_free(&t.cluster);
-	t.up = false;
+	cluster_free(&sides.cluster);
 }
 
 static int
 setup(void **state)
 {
-	struct errbuf eb;
-
 	(void)state;
 	memset(&t, 0, sizeof t);
-	mime_init();
-	redis_start(&t.redis, NULL);
-	t.loop = loop_new();
-	t.pool = pool_new(t.loop, 2);
-	snprintf(t.root, sizeof t.root, "/tmp/r2shim-primary-XXXXXX");
-	assert_non_null(mkdtemp(t.root));
+	sides_setup("primary");
 	snprintf(t.state, sizeof t.state, "/tmp/r2shim-primary-XXXXXX");
 	assert_non_null(mkdtemp(t.state));
-	assert_int_equal(local_sentinel_write(t.root, "test", &eb), ERR_OK);
-	assert_int_equal(local_open(&t.local, t.root, "test", &eb), ERR_OK);
-	fakestore_init(&t.fake, t.loop);
-	t.conf.refs = 1000;
-	t.conf.site = (char *)(uintptr_t) "test";
-	t.conf.media_url = (char *)(uintptr_t) "/media/";
-	t.conf.state_dir = t.state;
-	t.conf.redis_address = t.redis.address;
-	t.conf.redis_timeout = 300;
-	t.conf.lease = LEASE;
-	t.conf.r2_request_limit = LIMIT;
-	t.conf.write_wait = WAIT;
-	t.conf.r2_write_interval = PACE;
-	t.conf.intent_deadline = 60000;
+	sides.conf.state_dir = t.state;
+	sides.conf.redis_timeout = 300;
+	sides.conf.write_wait = WAIT;
+	sides.conf.r2_write_interval = PACE;
+	sides.conf.intent_deadline = 60000;
 	begin_life();
 	return 0;
 }
@@ -178,27 +122,9 @@ teardown(void **state)
 
 	(void)state;
 	end_life();
-	pool_free(&t.pool);
-	fakestore_fini(&t.fake);
-	local_free(&t.local);
-	loop_free(&t.loop);
-	redis_stop(&t.redis);
-	mime_fini();
-	snprintf(cmd, sizeof cmd, "rm -r %s %s", t.root, t.state);
+	sides_teardown();
+	snprintf(cmd, sizeof cmd, "rm -r %s", t.state);
 	return system(cmd);
-}
-
-static void
-write_file(const char *key, const char *text)
-{
-	char path[256];
-	int fd;
-
-	snprintf(path, sizeof path, "%s/%s", t.root, key);
-	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
-	close(fd);
 }
 
 static void
@@ -247,18 +173,6 @@ delete_now(const char *key)
 	return a.e;
 }
 
-static bool
-object_is(const char *key, const char *text)
-{
-	struct fakeobj *o = fakestore_get(&t.fake, key);
-	uint8_t md5[16];
-
-	if (o == NULL || text == NULL)
-		return o == NULL && text == NULL;
-	digest_md5(text, strlen(text), md5);
-	return o->size == strlen(text) && memcmp(o->md5, md5, sizeof md5) == 0;
-}
-
 /* The base of what is on the disk now. */
 static const char *
 base_of(const char *key, char buf[MARK_BASE_MAX])
@@ -266,7 +180,7 @@ base_of(const char *key, char buf[MARK_BASE_MAX])
 	struct local_stat st;
 	struct mark_base b;
 
-	assert_int_equal(local_look(t.local, KEY(key), &st), ERR_OK);
+	assert_int_equal(local_look(sides.local, KEY(key), &st), ERR_OK);
 	b = reconcile_base(&st);
 	return marks_base_text(&b, buf);
 }
@@ -274,17 +188,13 @@ base_of(const char *key, char buf[MARK_BASE_MAX])
 static void
 assert_mark(const char *key, const char *want)
 {
-	char text[200], base[MARK_BASE_MAX];
-	struct mark m;
+	char text[200];
+	struct mark m = { .gen = 0 };
 
-	if (!dirty_get(t.dirty, KEY(key), &m))
-		snprintf(text, sizeof text, "clean");
-	else
-		snprintf(text, sizeof text, "%c %c %s", m.side == MARK_R2 ? 'r' : 'l', m.op == MARK_DELETE ? 'd' : 'p',
-		    marks_base_text(&m.base, base));
-	assert_string_equal(text, want);
+	dirty_get(t.dirty, KEY(key), &m);
+	assert_mark_is(&m, want);
 	/* Redis and the journal say the same. */
-	snprintf(text, sizeof text, "%s", ((redisReply *)redis_do(&t.redis, "HGET r2shim:{test}:marks %s", key))->str);
+	snprintf(text, sizeof text, "%s", ((redisReply *)redis_do(&redis, "HGET r2shim:{test}:marks %s", key))->str);
 	assert_true(marks_parse(text, strlen(text), &m));
 	assert_int_equal(m.side, want[0] == 'r' ? MARK_R2 : MARK_LOCAL);
 }
@@ -293,8 +203,8 @@ static void
 assert_all_ended(void)
 {
 	assert_int_equal(primary_count(t.primary), 0);
-	UNTIL(redis_int(&t.redis, "HLEN r2shim:{test}:leases") == 0);
-	UNTIL(redis_int(&t.redis, "HLEN r2shim:{test}:open") == 0);
+	UNTIL(redis_int(&redis, "HLEN r2shim:{test}:leases") == 0);
+	UNTIL(redis_int(&redis, "HLEN r2shim:{test}:open") == 0);
 	assert_int_equal(dirty_open_intents(t.dirty), 0);
 }
 
@@ -308,10 +218,10 @@ test_new_key(void **state)
 	UNTIL(a.done);
 	assert_int_equal(a.e, ERR_OK);
 	assert_true(a.created);
-	assert_true(object_is("new.txt", "one"));
-	assert_string_equal(fakestore_get(&t.fake, "new.txt")->meta.base, "-");
-	assert_string_equal(fakestore_get(&t.fake, "new.txt")->meta.content_type, "text/plain");
-	assert_true(fakestore_get(&t.fake, "new.txt")->meta.has_mtime);
+	assert_true(sides_object_is("new.txt", "one"));
+	assert_string_equal(fakestore_get(&sides.fake, "new.txt")->meta.base, "-");
+	assert_string_equal(fakestore_get(&sides.fake, "new.txt")->meta.content_type, "text/plain");
+	assert_true(fakestore_get(&sides.fake, "new.txt")->meta.has_mtime);
 	assert_mark("new.txt", "r p -");
 	assert_true(t.drains > 0);
 	assert_all_ended();
@@ -324,7 +234,7 @@ test_over_a_file(void **state)
 	struct answer a;
 
 	(void)state;
-	write_file("a.txt", "disk");
+	sides_write("a.txt", "disk");
 	put("a.txt", "r2", false, &a);
 	UNTIL(a.done);
 	assert_int_equal(a.e, ERR_OK);
@@ -332,7 +242,7 @@ test_over_a_file(void **state)
 	snprintf(want, sizeof want, "r p %s", base_of("a.txt", base));
 	assert_mark("a.txt", want);
 	/* The app writes it, and nobody has noticed: that write goes first, and is what the next one finds. */
-	write_file("a.txt", "written past us");
+	sides_write("a.txt", "written past us");
 	run_for(PACE);
 	assert_int_equal(put_now("a.txt", "r2 again", false), ERR_OK);
 	snprintf(want, sizeof want, "r p %s", base_of("a.txt", base));
@@ -348,7 +258,7 @@ note_age(void *arg, const char *what)
 
 	(void)arg;
 	if (strcmp(what, "put") == 0) {
-		snprintf(path, sizeof path, "%s/a.txt", t.root);
+		snprintf(path, sizeof path, "%s/a.txt", sides.root);
 		assert_int_equal(stat(path, &t.at_put), 0);
 		t.at_put_us = clock_real_us();
 	}
@@ -360,10 +270,10 @@ test_over_a_young_file(void **state)
 {
 	(void)state;
 	t.write_at_drain = true;
-	t.fake.before = note_age;
+	sides.fake.before = note_age;
 	assert_int_equal(put_now("a.txt", "r2", false), ERR_OK);
 	assert_true((int64_t)t.at_put_us * 1000 - clock_timespec_ns(&t.at_put.st_ctim) >= 10 * 1000 * 1000);
-	t.fake.before = NULL;
+	sides.fake.before = NULL;
 	assert_all_ended();
 }
 
@@ -388,25 +298,25 @@ static void
 test_r2_fails(void **state)
 {
 	(void)state;
-	write_file("a.txt", "disk");
-	t.fake.before = before_hook;
+	sides_write("a.txt", "disk");
+	sides.fake.before = before_hook;
 	fail_with = ERR_DENIED;
 	assert_int_equal(put_now("a.txt", "x", false), ERR_DENIED);
-	assert_true(object_is("a.txt", NULL));
+	assert_true(sides_object_is("a.txt", NULL));
 	UNTIL(dirty_count(t.dirty) == 1);
 	assert_mark("a.txt", "l p ");
 	assert_all_ended();
 	/* It did take it, but nobody heard. */
-	t.fake.before = NULL;
-	t.fake.after = after_hook;
+	sides.fake.before = NULL;
+	sides.fake.after = after_hook;
 	assert_int_equal(put_now("b.txt", "x", false), ERR_TIMEOUT);
-	t.fake.after = NULL;
-	assert_true(object_is("b.txt", "x"));
+	sides.fake.after = NULL;
+	assert_true(sides_object_is("b.txt", "x"));
 	/* A tombstone of the look stood: an unknown put keeps the side. */
 	assert_mark("b.txt", "l d ");
 	/* Its lease is left to its quarantine. */
-	assert_int_equal(redis_int(&t.redis, "HLEN r2shim:{test}:leases"), 1);
-	assert_int_equal(redis_int(&t.redis, "HLEN r2shim:{test}:open"), 0);
+	assert_int_equal(redis_int(&redis, "HLEN r2shim:{test}:leases"), 1);
+	assert_int_equal(redis_int(&redis, "HLEN r2shim:{test}:open"), 0);
 }
 
 /* A key that is written fifty times at once: two PUTs, the last body, everybody is answered; other keys do not wait. */
@@ -432,8 +342,8 @@ test_hot_key(void **state)
 		assert_int_equal(a[i].e, ERR_OK);
 	}
 	assert_true(clock_mono_ms() - began >= PACE);
-	assert_true(object_is("hot", "body 49"));
-	assert_int_equal(t.fake.puts, 3);
+	assert_true(sides_object_is("hot", "body 49"));
+	assert_int_equal(sides.fake.puts, 3);
 	assert_all_ended();
 }
 
@@ -443,7 +353,7 @@ test_create_only(void **state)
 	struct answer a, b, c;
 
 	(void)state;
-	write_file("there", "x");
+	sides_write("there", "x");
 	assert_int_equal(put_now("there", "y", true), ERR_PRECOND);
 	/* Two for one name: one gets it, also when they wait together; a plain one behind them overtakes neither. */
 	put("name", "1", true, &a);
@@ -455,11 +365,11 @@ test_create_only(void **state)
 	assert_int_equal(b.e, ERR_PRECOND);
 	assert_int_equal(c.e, ERR_OK);
 	assert_false(c.created);
-	assert_true(object_is("name", "3"));
+	assert_true(sides_object_is("name", "3"));
 	/* R2 has one that nobody here knows of. */
-	fakestore_set(&t.fake, "unknown", "x");
+	fakestore_set(&sides.fake, "unknown", "x");
 	assert_int_equal(put_now("unknown", "y", true), ERR_PRECOND);
-	assert_true(object_is("unknown", "x"));
+	assert_true(sides_object_is("unknown", "x"));
 	assert_all_ended();
 }
 
@@ -469,10 +379,10 @@ test_delete(void **state)
 	char base[MARK_BASE_MAX], want[120];
 
 	(void)state;
-	write_file("a.txt", "disk");
-	fakestore_set(&t.fake, "a.txt", "disk");
+	sides_write("a.txt", "disk");
+	fakestore_set(&sides.fake, "a.txt", "disk");
 	assert_int_equal(delete_now("a.txt"), ERR_OK);
-	assert_true(object_is("a.txt", NULL));
+	assert_true(sides_object_is("a.txt", NULL));
 	snprintf(want, sizeof want, "r d %s", base_of("a.txt", base));
 	assert_mark("a.txt", want);
 	/* Gone, though the disk has it still. */
@@ -489,49 +399,39 @@ test_delete(void **state)
 		assert_int_equal(a.e, ERR_OK);
 		assert_int_equal(b.e, ERR_OK);
 	}
-	assert_true(object_is("b", NULL));
+	assert_true(sides_object_is("b", NULL));
 	assert_all_ended();
-}
-
-static void
-on_lease(void *arg, enum err e, const struct lease *l)
-{
-	(void)arg;
-	t.e = e;
-	t.lease = *l;
-	t.got = true;
 }
 
 static void
 test_busy_and_away(void **state)
 {
 	struct answer a;
+	struct lease l;
 
 	(void)state;
-	marks_lease(t.cluster, KEY("k"), on_lease, NULL);
-	redis_wait(t.loop, &t.got);
-	assert_int_equal(t.e, ERR_OK);
+	assert_int_equal(sides_lease("k", &l), ERR_OK);
 	assert_int_equal(put_now("k", "x", false), ERR_BUSY);
-	assert_true(object_is("k", NULL));
+	assert_true(sides_object_is("k", NULL));
 	/* It is given back while one waits. */
 	put("k", "x", false, &a);
 	run_for(20);
-	marks_drop(t.cluster, KEY("k"), &t.lease, NULL, NULL);
+	marks_drop(sides.cluster, KEY("k"), &l, NULL, NULL);
 	UNTIL(a.done);
 	assert_int_equal(a.e, ERR_OK);
 	assert_all_ended();
 	/* No Redis, no lease: nothing is sent. */
-	redis_kill(&t.redis);
-	UNTIL(!t.up);
+	redis_kill(&redis);
+	UNTIL(!cluster_up(sides.cluster));
 	assert_int_equal(put_now("k2", "x", false), ERR_UNAVAIL);
-	assert_true(object_is("k2", NULL));
-	redis_again(&t.redis, NULL);
+	assert_true(sides_object_is("k2", NULL));
+	redis_again(&redis, NULL);
 }
 
 static bool
 settled(void)
 {
-	return mirror_unmarked_seq(t.mirror) == UINT64_MAX && redis_int(&t.redis, "HLEN r2shim:{test}:leases") == 0;
+	return mirror_unmarked_seq(t.mirror) == UINT64_MAX && redis_int(&redis, "HLEN r2shim:{test}:leases") == 0;
 }
 
 /* A write to R2 found no file. What the watcher told of before that look is older; a file that came and went since is a later delete, though
@@ -566,7 +466,7 @@ test_death(void **state)
 
 		snprintf(key, sizeof key, "k%d", n);
 		snprintf(text, sizeof text, "body %d", n);
-		write_file(key, "disk");
+		sides_write(key, "disk");
 		run_for(12);
 		put(key, text, false, &a);
 		for (int i = 0; i < n && !a.done; i++)
@@ -576,14 +476,14 @@ test_death(void **state)
 		begin_life();
 		if (a.done) {
 			assert_int_equal(a.e, ERR_OK);
-			assert_true(object_is(key, text));
+			assert_true(sides_object_is(key, text));
 			assert_true(dirty_get(t.dirty, KEY(key), &m));
 			assert_int_equal(m.side, MARK_R2);
-		} else if (object_is(key, text)) {
+		} else if (sides_object_is(key, text)) {
 			/* It happened, and somebody will look. */
 			assert_true(dirty_get(t.dirty, KEY(key), &m));
 		}
-		UNTIL(redis_int(&t.redis, "HLEN r2shim:{test}:open") == 0);
+		UNTIL(redis_int(&redis, "HLEN r2shim:{test}:open") == 0);
 	}
 	assert_int_equal(answered, 3);
 }

@@ -1,22 +1,16 @@
 /* queue against a real Redis: due keys, taking and ending, the dead's entries, own leftovers, flushes, failures and dead letters. */
-#include "redis.h"
-#include "unit.h"
+#include "ground.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <hiredis/hiredis.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
 #include "coord/marks.h"
 #include "coord/queue.h"
 
-enum { LEASE = 1000, LIMIT = 300, ITEMS = 64 };
-
-static struct redis redis;
-static struct loop *loop;
+enum { LIMIT = 300, ITEMS = 64 };
 
 struct worker {
 	struct conf conf;
@@ -64,24 +58,6 @@ on_item(void *arg, struct queue_item *it)
 
 static const struct queue_cb qcb = { on_item };
 
-static void
-run_for(uint64_t ms)
-{
-	bool never = false;
-
-	loop_run_until(loop, &never, ms);
-}
-
-#define UNTIL(cond) do { \
-		uint64_t began_ = clock_mono_ms(); \
-		while (!(cond)) { \
-			if (clock_mono_ms() - began_ > 8000) \
-				fail_msg("not in time: %s", #cond); \
-			run_for(5); \
-		} \
-	} while (0)
-#define KEY(k) (k), strlen(k)
-
 static struct worker *
 worker_new(const char *name, unsigned live, unsigned backfill)
 {
@@ -89,11 +65,7 @@ worker_new(const char *name, unsigned live, unsigned backfill)
 	struct worker *w = mem_zalloc(sizeof *w);
 
 	w->name = name;
-	w->conf.site = mem_strdup("test");
-	w->conf.redis_address = redis.address;
-	w->conf.redis_timeout = 2000;
-	w->conf.lease = LEASE;
-	w->conf.r2_request_limit = LIMIT;
+	w->conf = ground_conf(2000, LIMIT);
 	w->conf.migrator_attempts = 3;
 	w->c = cluster_new(loop, &w->conf, "migrator", name, &cbs, w);
 	UNTIL(w->up);
@@ -108,7 +80,6 @@ worker_free(struct worker *w)
 {
 	queue_free(&w->q);
 	cluster_free(&w->c);
-	mem_free(w->conf.site);
 	mem_free(w);
 }
 
@@ -199,24 +170,6 @@ static bool
 is(const struct queue_item *it, const char *data)
 {
 	return it->len == strlen(data) && memcmp(it->data, data, it->len) == 0;
-}
-
-static int
-setup(void **state)
-{
-	(void)state;
-	redis_start(&redis, NULL);
-	loop = loop_new();
-	return 0;
-}
-
-static int
-teardown(void **state)
-{
-	(void)state;
-	loop_free(&loop);
-	redis_stop(&redis);
-	return 0;
 }
 
 static void
@@ -500,7 +453,7 @@ test_unmarked_due_once(void **state)
 int
 main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, ground_setup, ground_teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(test_due), TEST(test_wants), TEST(test_R18_dead_worker), TEST(test_kept_alive),
 		TEST(test_own_leftovers), TEST(test_R49_release_and_stop), TEST(test_free_in_item),

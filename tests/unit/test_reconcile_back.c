@@ -2,9 +2,7 @@
  * reconcile, from R2 to the disk: a real Redis, a real folder, a store in memory. What a swap does between its own steps is
  * test_swap's; here it is what surrounds it: the mark, the lease, R2 that changes, a site that writes, deaths.
  */
-#include "fakestore.h"
-#include "redis.h"
-#include "unit.h"
+#include "sides.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -17,72 +15,21 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/clock.h"
-#include "base/digest.h"
 #include "base/mem.h"
 #include "store/local_swap.h"
-#include "store/mime.h"
 #include "sync/reconcile.h"
 
-enum { LEASE = 1000, LIMIT = 300 };
 #define MTIME INT64_C(1700000000123456789)
 static const char key[] = "a.txt";
 
 static struct {
-	struct redis redis;
-	struct loop *loop;
-	struct pool *pool;
-	struct local *local;
-	struct fakestore fake;
 	const char *after_get;		/* operations of this name are held when a get has been begun */
-	struct conf conf;
-	struct conf_prefix prefix;
-	struct cluster *cluster;
-	struct reconcile_env env;
-	struct reconcile *r;
-	char root[64];
-	bool up, done, set;
-	struct mark mark;
-	struct reconcile_report rep;
 	/* At the n-th operation of this name the site or R2's other writers act. */
 	const char *when;
 	unsigned at, seen;
 	void (*act)(void);
 	char want[32];		/* what both sides must have in the end; "": nothing */
 } t;
-
-#define KEY(k) (k), strlen(k)
-#define UNTIL(cond) do { \
-		uint64_t began_ = clock_mono_ms(); \
-		while (!(cond)) { \
-			if (clock_mono_ms() - began_ > 8000) \
-				fail_msg("not in time: %s", #cond); \
-			run_for(3); \
-		} \
-	} while (0)
-
-static void
-run_for(uint64_t ms)
-{
-	bool never = false;
-
-	loop_run_until(t.loop, &never, ms);
-}
-
-static void
-on_up(void *arg, bool fresh)
-{
-	(void)arg;
-	(void)fresh;
-	t.up = true;
-}
-
-static void
-on_down(void *arg)
-{
-	(void)arg;
-	t.up = false;
-}
 
 /* Both sides. */
 
@@ -122,7 +69,7 @@ look(void)
 {
 	struct local_stat st;
 
-	assert_int_equal(local_look(t.local, KEY(key), &st), ERR_OK);
+	assert_int_equal(local_look(sides.local, KEY(key), &st), ERR_OK);
 	return st;
 }
 
@@ -131,8 +78,8 @@ object(const char *text)
 {
 	struct fakeobj *o;
 
-	fakestore_set(&t.fake, key, text);
-	o = fakestore_get(&t.fake, key);
+	fakestore_set(&sides.fake, key, text);
+	o = fakestore_get(&sides.fake, key);
 	o->meta.has_mtime = true;
 	o->meta.mtime_ns = MTIME;
 }
@@ -140,7 +87,7 @@ object(const char *text)
 static bool
 object_is(const char *text)
 {
-	struct fakeobj *o = fakestore_get(&t.fake, key);
+	struct fakeobj *o = fakestore_get(&sides.fake, key);
 
 	if (o == NULL)
 		return *text == '\0';
@@ -150,7 +97,7 @@ object_is(const char *text)
 static bool
 leftovers(void)
 {
-	DIR *d = opendir(t.root);
+	DIR *d = opendir(sides.root);
 	struct dirent *e;
 	bool found = false;
 
@@ -162,29 +109,11 @@ leftovers(void)
 
 /* Marks. */
 
-static void
-on_set(void *arg, enum err e, const struct mark *m)
-{
-	(void)arg;
-	assert_int_equal(e, ERR_OK);
-	t.mark = *m;
-	t.set = true;
-}
-
-static uint64_t
-mark_as(struct mark_write w)
-{
-	t.set = false;
-	marks_set(t.cluster, 0, KEY(key), w, 60000, NULL, on_set, NULL);
-	redis_wait(t.loop, &t.set);
-	return t.mark.gen;
-}
-
 /* As a write to R2 leaves it that found this on the disk. */
 static uint64_t
 owed_since(const struct local_stat *st, enum mark_op op)
 {
-	return mark_as((struct mark_write){ .op = op, .side = MARK_R2, .base = reconcile_base(st) });
+	return sides_mark(key, (struct mark_write){ .op = op, .side = MARK_R2, .base = reconcile_base(st) });
 }
 
 static uint64_t
@@ -195,46 +124,7 @@ owed(enum mark_op op)
 	return owed_since(&st, op);
 }
 
-static struct mark
-mark_now(void)
-{
-	t.set = false;
-	marks_get(t.cluster, KEY(key), on_set, NULL);
-	redis_wait(t.loop, &t.set);
-	return t.mark;
-}
-
-static bool
-leased(void)
-{
-	return redis_int(&t.redis, "HLEN r2shim:{test}:leases") > 0;
-}
-
 /* Reconciling. */
-
-static void
-on_report(void *arg, const struct reconcile_report *r)
-{
-	(void)arg;
-	t.rep = *r;
-	t.done = true;
-	t.r = NULL;
-}
-
-static void
-start(void)
-{
-	t.done = false;
-	t.r = reconcile_start(&t.env, KEY(key), NULL, on_report, NULL);
-}
-
-static enum reconcile_result
-go(void)
-{
-	start();
-	redis_wait(t.loop, &t.done);
-	return t.rep.result;
-}
 
 /* Again and again, as the mirror does, with a watcher that has heard what the disk has; until all rests. */
 static void
@@ -242,18 +132,18 @@ converge(void)
 {
 	for (unsigned i = 0; i < 50; i++) {
 		struct local_stat before = look(), after;
-		struct mark m = mark_now();
+		struct mark m = sides_mark_now(key);
 		struct mark_base now = reconcile_base(&before);
 
 		if (m.gen == 0 || !marks_base_same(&m.base, &now))
-			mark_as(MARK_DISK(before.exists ? MARK_PUT : MARK_DELETE));
-		go();
+			sides_mark(key, MARK_DISK(before.exists ? MARK_PUT : MARK_DELETE));
+		sides_go(key);
 		after = look();
-		if (t.rep.clean && local_same(&before, &after))
+		if (sides.rep.clean && local_same(&before, &after))
 			return;
 		run_for(5);
 	}
-	fail_msg("does not converge: %s", t.rep.why);
+	fail_msg("does not converge: %s", sides.rep.why);
 }
 
 static enum err
@@ -261,7 +151,7 @@ on_before(void *arg, const char *what)
 {
 	(void)arg;
 	if (t.after_get != NULL && strcmp(what, "get") == 0)
-		t.fake.hold = t.after_get;
+		sides.fake.hold = t.after_get;
 	if (t.when != NULL && strcmp(what, t.when) == 0 && ++t.seen == t.at)
 		t.act();
 	return ERR_OK;
@@ -270,60 +160,22 @@ on_before(void *arg, const char *what)
 static int
 setup(void **state)
 {
-	static const struct cluster_cb cbs = { .up = on_up, .down = on_down };
-	struct errbuf eb;
-
 	(void)state;
 	memset(&t, 0, sizeof t);
-	mime_init();
-	redis_start(&t.redis, NULL);
-	t.loop = loop_new();
-	t.pool = pool_new(t.loop, 2);
-	snprintf(t.root, sizeof t.root, "/tmp/r2shim-back-XXXXXX");
-	assert_non_null(mkdtemp(t.root));
-	assert_int_equal(chdir(t.root), 0);
-	assert_int_equal(local_sentinel_write(t.root, "test", &eb), ERR_OK);
-	assert_int_equal(local_open(&t.local, t.root, "test", &eb), ERR_OK);
-	fakestore_init(&t.fake, t.loop);
-	t.fake.before = on_before;
-	t.prefix = (struct conf_prefix){ .url = mem_strdup("/media/"), .url_len = 7 };
-	t.conf.site = mem_strdup("test");
-	t.conf.media_url = mem_strdup("/media/");
-	t.conf.prefixes = &t.prefix;
-	t.conf.nprefixes = 1;
-	t.conf.refs = 1;
-	t.conf.redis_address = t.redis.address;
-	t.conf.redis_timeout = 1000;
-	t.conf.lease = LEASE;
-	t.conf.r2_request_limit = LIMIT;
-	t.cluster = cluster_new(t.loop, &t.conf, "migrator", "w", &cbs, NULL);
-	t.env = (struct reconcile_env){ t.loop, t.pool, t.cluster, &t.fake.s, t.local, &t.conf };
-	redis_wait(t.loop, &t.up);
+	sides_setup("back");
+	assert_int_equal(chdir(sides.root), 0);
+	sides.fake.before = on_before;
+	sides_join("migrator", "w", NULL);
+	UNTIL(cluster_up(sides.cluster));
 	return 0;
 }
 
 static int
 teardown(void **state)
 {
-	char cmd[128];
-
 	(void)state;
-	reconcile_cancel(&t.r);
-	run_for(20);
-	cluster_free(&t.cluster);
-	pool_free(&t.pool);
-	fakestore_fini(&t.fake);
-	local_free(&t.local);
-	loop_free(&t.loop);
-	redis_stop(&t.redis);
-	assert_int_equal(t.conf.refs, 1);
-	mem_free(t.prefix.url);
-	mem_free(t.conf.site);
-	mem_free(t.conf.media_url);
 	assert_int_equal(chdir("/"), 0);
-	snprintf(cmd, sizeof cmd, "rm -rf %s", t.root);
-	assert_int_equal(system(cmd), 0);
-	mime_fini();
+	sides_teardown();
 	return 0;
 }
 
@@ -337,31 +189,31 @@ test_restore(void **state)
 	old_file("old");
 	gen = owed(MARK_PUT);
 	object("new bytes");
-	assert_int_equal(go(), RECONCILE_RESTORED);
-	assert_true(t.rep.clean);
-	assert_int_equal(t.rep.gen, gen);
-	assert_int_equal(t.rep.bytes, 9);
-	assert_string_equal(t.rep.why, "");
+	assert_int_equal(sides_go(key), RECONCILE_RESTORED);
+	assert_true(sides.rep.clean);
+	assert_int_equal(sides.rep.gen, gen);
+	assert_int_equal(sides.rep.bytes, 9);
+	assert_string_equal(sides.rep.why, "");
 	assert_true(file_is("new bytes"));
 	st = look();
 	assert_int_equal(st.mtime_ns, MTIME);
 	assert_int_equal(st.mode, 0640);	/* the site's own, not R2's */
-	assert_int_equal(mark_now().gen, 0);
-	assert_false(leased() || leftovers());
-	assert_int_equal(t.fake.puts + t.fake.dels, 0);
-	assert_int_equal(redis_int(&t.redis, "ZCARD r2shim:{test}:debt"), 0);
+	assert_int_equal(sides_mark_now(key).gen, 0);
+	assert_false(sides_leased() || leftovers());
+	assert_int_equal(sides.fake.puts + sides.fake.dels, 0);
+	assert_int_equal(redis_int(&redis, "ZCARD r2shim:{test}:debt"), 0);
 	/* Again: equal, by digest, and nothing is fetched. */
 	run_for(15);
 	owed(MARK_PUT);
-	assert_int_equal(go(), RECONCILE_EQUAL);
-	assert_true(t.rep.clean);
-	assert_int_equal(t.fake.gets, 1);
+	assert_int_equal(sides_go(key), RECONCILE_EQUAL);
+	assert_true(sides.rep.clean);
+	assert_int_equal(sides.fake.gets, 1);
 	/* Nothing on the disk; not even a byte; in R2 since a delete was intended that never came. */
 	assert_int_equal(unlink(key), 0);
 	object("");
 	owed(MARK_DELETE);
-	assert_int_equal(go(), RECONCILE_RESTORED);
-	assert_true(t.rep.clean);
+	assert_int_equal(sides_go(key), RECONCILE_RESTORED);
+	assert_true(sides.rep.clean);
 	assert_int_equal(look().size, 0);
 	assert_true(look().exists);
 }
@@ -373,15 +225,12 @@ test_new_folder(void **state)
 	struct local_stat none = { .exists = false };
 
 	(void)state;
-	fakestore_set(&t.fake, deep, "x");
-	fakestore_get(&t.fake, deep)->meta.last_modified_s = 1600000000;
-	marks_set(t.cluster, 0, KEY(deep), (struct mark_write){ .side = MARK_R2, .base = reconcile_base(&none) }, 60000, NULL, on_set, NULL);
-	redis_wait(t.loop, &t.set);
-	t.r = reconcile_start(&t.env, KEY(deep), NULL, on_report, NULL);
-	redis_wait(t.loop, &t.done);
-	assert_int_equal(t.rep.result, RECONCILE_RESTORED);
-	assert_true(t.rep.clean);
-	assert_int_equal(local_look(t.local, KEY(deep), &none), ERR_OK);
+	fakestore_set(&sides.fake, deep, "x");
+	fakestore_get(&sides.fake, deep)->meta.last_modified_s = 1600000000;
+	sides_mark(deep, (struct mark_write){ .side = MARK_R2, .base = reconcile_base(&none) });
+	assert_int_equal(sides_go(deep), RECONCILE_RESTORED);
+	assert_true(sides.rep.clean);
+	assert_int_equal(local_look(sides.local, KEY(deep), &none), ERR_OK);
 	assert_int_equal(none.mtime_ns, INT64_C(1600000000000000000));
 }
 
@@ -391,21 +240,21 @@ test_remove(void **state)
 	(void)state;
 	old_file("old");
 	owed(MARK_DELETE);
-	assert_int_equal(go(), RECONCILE_REMOVED);
-	assert_true(t.rep.clean);
+	assert_int_equal(sides_go(key), RECONCILE_REMOVED);
+	assert_true(sides.rep.clean);
 	assert_true(file_is(""));
 	assert_false(leftovers());
 	owed(MARK_DELETE);
-	assert_int_equal(go(), RECONCILE_EQUAL);
-	assert_true(t.rep.clean);
+	assert_int_equal(sides_go(key), RECONCILE_EQUAL);
+	assert_true(sides.rep.clean);
 	/* No object, and no word of a delete: the file stays, and somebody hears of it. */
 	old_file("only here");
 	owed(MARK_PUT);
-	assert_int_equal(go(), RECONCILE_FAILED);
-	assert_int_equal(t.rep.e, ERR_NOTFOUND);
-	assert_true(file_is("only here") && mark_now().gen > 0);
-	UNTIL(!leased());
-	assert_int_equal(t.fake.puts, 0);
+	assert_int_equal(sides_go(key), RECONCILE_FAILED);
+	assert_int_equal(sides.rep.e, ERR_NOTFOUND);
+	assert_true(file_is("only here") && sides_mark_now(key).gen > 0);
+	UNTIL(!sides_leased());
+	assert_int_equal(sides.fake.puts, 0);
 }
 
 /* The disk has something else than the writer to R2 found. */
@@ -420,38 +269,38 @@ test_later(void **state)
 	object("new");
 	old_file("later");
 	owed_since(&base, MARK_PUT);
-	assert_int_equal(go(), RECONCILE_COPIED);
-	assert_true(t.rep.clean && object_is("later") && file_is("later"));
+	assert_int_equal(sides_go(key), RECONCILE_COPIED);
+	assert_true(sides.rep.clean && object_is("later") && file_is("later"));
 	/* over R2's delete, too */
-	fakestore_set(&t.fake, key, "x");
+	fakestore_set(&sides.fake, key, "x");
 	owed_since(&base, MARK_DELETE);
-	assert_int_equal(go(), RECONCILE_COPIED);
-	assert_true(t.rep.clean && object_is("later"));
+	assert_int_equal(sides_go(key), RECONCILE_COPIED);
+	assert_true(sides.rep.clean && object_is("later"));
 	/* a delete */
 	base = look();
 	assert_int_equal(unlink(key), 0);
 	object("new");
 	owed_since(&base, MARK_PUT);
-	assert_int_equal(go(), RECONCILE_DELETED);
-	assert_true(t.rep.clean && object_is("") && file_is(""));
+	assert_int_equal(sides_go(key), RECONCILE_DELETED);
+	assert_true(sides.rep.clean && object_is("") && file_is(""));
 	/* a file where there was none */
 	base = look();
 	old_file("first");
 	object("new");
 	owed_since(&base, MARK_PUT);
-	assert_int_equal(go(), RECONCILE_COPIED);
-	assert_true(t.rep.clean && object_is("first"));
-	assert_int_equal(t.fake.gets, 0);
+	assert_int_equal(sides_go(key), RECONCILE_COPIED);
+	assert_true(sides.rep.clean && object_is("first"));
+	assert_int_equal(sides.fake.gets, 0);
 	/* a disk that is not there has deleted nothing */
 	base = look();
 	object("new");
 	assert_int_equal(unlink(key), 0);
 	assert_int_equal(unlink(".r2shim-root"), 0);
 	owed_since(&base, MARK_PUT);
-	assert_int_equal(go(), RECONCILE_FAILED);
-	assert_int_equal(t.rep.e, ERR_SENTINEL);
+	assert_int_equal(sides_go(key), RECONCILE_FAILED);
+	assert_int_equal(sides.rep.e, ERR_SENTINEL);
 	assert_true(object_is("new"));
-	UNTIL(!leased());
+	UNTIL(!sides_leased());
 }
 
 static void
@@ -460,7 +309,7 @@ site_renames(void)
 	char path[128];
 	int fd;
 
-	snprintf(path, sizeof path, "%s/upload", t.root);
+	snprintf(path, sizeof path, "%s/upload", sides.root);
 	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
 	assert_int_equal(write(fd, "site's", 6), 6);
 	close(fd);
@@ -499,7 +348,7 @@ test_written_meanwhile(void **state)
 	unsigned ran = 0;
 
 	(void)state;
-	t.fake.chunk = 2;
+	sides.fake.chunk = 2;
 	for (unsigned absent = 0; absent < 2; absent++)
 		for (size_t a = 0; a < 4; a++)
 			for (size_t o = 0; o < 2; o++)
@@ -514,12 +363,12 @@ test_written_meanwhile(void **state)
 					t.when = ops[o];
 					t.at = n;
 					t.seen = 0;
-					go();
+					sides_go(key);
 					t.when = NULL;
 					if (t.seen < n)
 						break;
 					/* A late write to R2 must have been seen, or come after the last look. */
-					if (a == 3 && t.rep.clean)
+					if (a == 3 && sides.rep.clean)
 						assert_true(file_is(t.want));
 					converge();
 					if (!file_is(t.want) || !object_is(t.want) || leftovers())
@@ -536,14 +385,14 @@ test_bad_bytes(void **state)
 	old_file("base");
 	object("new");
 	owed(MARK_PUT);
-	t.fake.corrupt = true;
-	assert_int_equal(go(), RECONCILE_FAILED);
-	assert_int_equal(t.rep.e, ERR_BADDIGEST);
-	assert_true(t.rep.r2);
-	assert_true(file_is("base") && mark_now().side == MARK_R2 && !leftovers());
-	t.fake.corrupt = false;
-	UNTIL(!leased());
-	assert_int_equal(go(), RECONCILE_RESTORED);
+	sides.fake.corrupt = true;
+	assert_int_equal(sides_go(key), RECONCILE_FAILED);
+	assert_int_equal(sides.rep.e, ERR_BADDIGEST);
+	assert_true(sides.rep.r2);
+	assert_true(file_is("base") && sides_mark_now(key).side == MARK_R2 && !leftovers());
+	sides.fake.corrupt = false;
+	UNTIL(!sides_leased());
+	assert_int_equal(sides_go(key), RECONCILE_RESTORED);
 }
 
 static void
@@ -559,8 +408,8 @@ test_large(void **state)
 	big[n] = '\0';
 	object(big);
 	owed(MARK_PUT);
-	assert_int_equal(go(), RECONCILE_RESTORED);
-	assert_int_equal(t.rep.bytes, n);
+	assert_int_equal(sides_go(key), RECONCILE_RESTORED);
+	assert_int_equal(sides.rep.bytes, n);
 	fd = open(key, O_RDONLY);
 	assert_int_equal(read(fd, got, n + 1), (ssize_t)n);
 	assert_memory_equal(got, big, n);
@@ -582,10 +431,10 @@ test_slow_disk(void **state)
 	object(big);
 	mem_free(big);
 	owed(MARK_PUT);
-	t.fake.chunk = 8 << 20;
-	assert_int_equal(go(), RECONCILE_RESTORED);
-	assert_int_equal(t.rep.bytes, n);
-	assert_true(t.fake.pauses > 0);
+	sides.fake.chunk = 8 << 20;
+	assert_int_equal(sides_go(key), RECONCILE_RESTORED);
+	assert_int_equal(sides.rep.bytes, n);
+	assert_true(sides.fake.pauses > 0);
 }
 
 static void
@@ -595,18 +444,18 @@ test_no_space(void **state)
 	old_file("base");
 	object("new");
 	owed(MARK_PUT);
-	t.conf.min_free = UINT64_C(1) << 60;
-	assert_int_equal(go(), RECONCILE_DEFERRED);
-	assert_int_equal(t.rep.e, ERR_NOSPACE);
-	assert_non_null(strstr(t.rep.why, "min-free"));
-	assert_int_equal(t.fake.gets, 0);
+	sides.conf.min_free = UINT64_C(1) << 60;
+	assert_int_equal(sides_go(key), RECONCILE_DEFERRED);
+	assert_int_equal(sides.rep.e, ERR_NOSPACE);
+	assert_non_null(strstr(sides.rep.why, "min-free"));
+	assert_int_equal(sides.fake.gets, 0);
 	assert_true(file_is("base") && !leftovers());
-	UNTIL(!leased());
+	UNTIL(!sides_leased());
 	/* what needs no room is done */
-	t.fake.before = NULL;
+	sides.fake.before = NULL;
 	assert_int_equal(unlink(key), 0);
-	assert_int_equal(go(), RECONCILE_DELETED);
-	t.conf.min_free = 0;
+	assert_int_equal(sides_go(key), RECONCILE_DELETED);
+	sides.conf.min_free = 0;
 }
 
 static void
@@ -619,17 +468,17 @@ test_in_use(void **state)
 	object("new");
 	owed(MARK_PUT);
 	fd = open(key, O_RDWR);
-	assert_int_equal(go(), RECONCILE_DEFERRED);
-	assert_int_equal(t.rep.e, ERR_BUSY);
-	assert_true(file_is("base") && !leftovers() && mark_now().side == MARK_R2);
-	UNTIL(!leased());
+	assert_int_equal(sides_go(key), RECONCILE_DEFERRED);
+	assert_int_equal(sides.rep.e, ERR_BUSY);
+	assert_true(file_is("base") && !leftovers() && sides_mark_now(key).side == MARK_R2);
+	UNTIL(!sides_leased());
 	assert_int_equal(flock(fd, LOCK_EX), 0);
-	assert_int_equal(go(), RECONCILE_DEFERRED);
-	assert_int_equal(t.rep.e, ERR_BUSY);
+	assert_int_equal(sides_go(key), RECONCILE_DEFERRED);
+	assert_int_equal(sides.rep.e, ERR_BUSY);
 	close(fd);
-	UNTIL(!leased());
-	assert_int_equal(go(), RECONCILE_RESTORED);
-	assert_true(t.rep.clean && file_is("new"));
+	UNTIL(!sides_leased());
+	assert_int_equal(sides_go(key), RECONCILE_RESTORED);
+	assert_true(sides.rep.clean && file_is("new"));
 }
 
 static void
@@ -639,12 +488,12 @@ test_in_the_way(void **state)
 	assert_int_equal(mkdir(key, 0755), 0);
 	object("new");
 	owed(MARK_PUT);
-	assert_int_equal(go(), RECONCILE_FAILED);
-	assert_int_equal(t.rep.e, ERR_EXISTS);
+	assert_int_equal(sides_go(key), RECONCILE_FAILED);
+	assert_int_equal(sides.rep.e, ERR_EXISTS);
 	assert_false(leftovers());
-	UNTIL(!leased());
+	UNTIL(!sides_leased());
 	assert_int_equal(rmdir(key), 0);
-	assert_int_equal(go(), RECONCILE_RESTORED);
+	assert_int_equal(sides_go(key), RECONCILE_RESTORED);
 }
 
 static void
@@ -652,7 +501,7 @@ mark_moves(void)
 {
 	struct local_stat st = look();
 
-	marks_set(t.cluster, 0, KEY(key), (struct mark_write){ .op = MARK_PUT, .side = MARK_R2, .base = reconcile_base(&st) }, 60000, NULL, on_set, NULL);
+	sides_mark_soon(key, (struct mark_write){ .op = MARK_PUT, .side = MARK_R2, .base = reconcile_base(&st) });
 }
 
 static void
@@ -671,13 +520,13 @@ test_mark_moves(void **state)
 			t.at = n;
 			t.seen = 0;
 			t.act = mark_moves;
-			go();
+			sides_go(key);
 			t.when = NULL;
 			if (t.seen < n)
 				break;
-			assert_false(t.rep.clean);
-			assert_true(mark_now().gen > 0);
-			UNTIL(!leased());
+			assert_false(sides.rep.clean);
+			assert_true(sides_mark_now(key).gen > 0);
+			UNTIL(!sides_leased());
 			converge();
 			assert_true(file_is("new") && object_is("new") && !leftovers());
 		}
@@ -690,17 +539,17 @@ test_lease_lost(void **state)
 	old_file("base");
 	object("new");
 	owed(MARK_PUT);
-	t.fake.hold = "get";
-	start();
-	UNTIL(t.fake.gets == 1);
-	redis_do(&t.redis, "HDEL r2shim:{test}:leases %s", key);
-	redis_wait(t.loop, &t.done);
-	assert_int_equal(t.rep.result, RECONCILE_FAILED);
-	assert_int_equal(t.rep.e, ERR_LEASE_LOST);
+	sides.fake.hold = "get";
+	sides_start(key, NULL);
+	UNTIL(sides.fake.gets == 1);
+	redis_do(&redis, "HDEL r2shim:{test}:leases %s", key);
+	redis_wait(loop, &sides.done);
+	assert_int_equal(sides.rep.result, RECONCILE_FAILED);
+	assert_int_equal(sides.rep.e, ERR_LEASE_LOST);
 	assert_true(file_is("base"));
-	t.fake.hold = NULL;
-	assert_int_equal(go(), RECONCILE_RESTORED);
-	assert_true(t.rep.clean && file_is("new") && !leftovers());
+	sides.fake.hold = NULL;
+	assert_int_equal(sides_go(key), RECONCILE_RESTORED);
+	assert_true(sides.rep.clean && file_is("new") && !leftovers());
 }
 
 static enum err
@@ -721,30 +570,30 @@ test_r2_down(void **state)
 	old_file("base");
 	object("new");
 	owed(MARK_PUT);
-	t.fake.before = r2_down;
+	sides.fake.before = r2_down;
 	for (size_t i = 0; i < 3; i++) {
-		t.fake.arg = (void *)(uintptr_t)when[i].what;
+		sides.fake.arg = (void *)(uintptr_t)when[i].what;
 		t.at = when[i].at;
 		t.seen = 0;
-		assert_int_equal(go(), RECONCILE_FAILED);
-		assert_int_equal(t.rep.e, ERR_UNAVAIL);
-		assert_true(t.rep.r2);
+		assert_int_equal(sides_go(key), RECONCILE_FAILED);
+		assert_int_equal(sides.rep.e, ERR_UNAVAIL);
+		assert_true(sides.rep.r2);
 		assert_true(file_is(i < 2 ? "base" : "new"));
-		UNTIL(!leased());
+		UNTIL(!sides_leased());
 	}
 	/* Ours is in place, and the mark knows it; what it replaced was still there. */
-	t.fake.before = NULL;
+	sides.fake.before = NULL;
 	assert_true(leftovers());
 	{
 		struct local_stat st = look();
 		struct mark_base now = reconcile_base(&st);
-		struct mark m = mark_now();
+		struct mark m = sides_mark_now(key);
 
 		assert_true(marks_base_same(&m.base, &now));
 	}
-	assert_int_equal(go(), RECONCILE_EQUAL);
-	assert_true(t.rep.clean && file_is("new") && !leftovers());
-	assert_int_equal(t.fake.gets, 2);
+	assert_int_equal(sides_go(key), RECONCILE_EQUAL);
+	assert_true(sides.rep.clean && file_is("new") && !leftovers());
+	assert_int_equal(sides.fake.gets, 2);
 }
 
 /* A HEAD's 404 has no body: it may be the bucket that is missing. The file stays, and the mark too. */
@@ -759,7 +608,7 @@ static void
 test_no_bucket(void **state)
 {
 	(void)state;
-	t.fake.before = no_bucket;
+	sides.fake.before = no_bucket;
 	for (unsigned absent = 0; absent < 2; absent++)
 		for (unsigned op = 0; op < 2; op++) {
 			unlink(key);
@@ -767,13 +616,13 @@ test_no_bucket(void **state)
 				old_file("base");
 			object("there");
 			owed(op ? MARK_DELETE : MARK_PUT);
-			assert_int_equal(go(), RECONCILE_FAILED);
-			assert_int_equal(t.rep.e, ERR_NOBUCKET);
-			assert_true(t.rep.r2 && mark_now().gen > 0 && file_is(absent ? "" : "base"));
-			UNTIL(!leased());
+			assert_int_equal(sides_go(key), RECONCILE_FAILED);
+			assert_int_equal(sides.rep.e, ERR_NOBUCKET);
+			assert_true(sides.rep.r2 && sides_mark_now(key).gen > 0 && file_is(absent ? "" : "base"));
+			UNTIL(!sides_leased());
 		}
-	t.fake.before = NULL;
-	assert_int_equal(go(), RECONCILE_RESTORED);
+	sides.fake.before = NULL;
+	assert_int_equal(sides_go(key), RECONCILE_RESTORED);
 }
 
 /* Broken off at each request, and at moments between them; then somebody else, perhaps after the site has written. */
@@ -785,29 +634,29 @@ broken_off(unsigned at, void (*act)(void))
 		unsigned heads, gets;
 	} when[] = { { "head", 1, 0 }, { "get", 1, 1 }, { "head", 2, 1 } };
 
-	t.fake.heads = t.fake.gets = 0;
-	start();
+	sides.fake.heads = sides.fake.gets = 0;
+	sides_start(key, NULL);
 	if (at < 3) {
 		if (at == 2)
 			t.after_get = when[at].hold;
 		else
-			t.fake.hold = when[at].hold;
-		UNTIL(t.fake.heads == when[at].heads && t.fake.gets == when[at].gets);
+			sides.fake.hold = when[at].hold;
+		UNTIL(sides.fake.heads == when[at].heads && sides.fake.gets == when[at].gets);
 	} else {
-		for (unsigned i = 3; i < at && !t.done; i++)
-			loop_run_until(t.loop, &t.done, 0);
+		for (unsigned i = 3; i < at && !sides.done; i++)
+			loop_run_until(loop, &sides.done, 0);
 	}
-	t.fake.hold = t.after_get = NULL;
-	if (t.done)
+	sides.fake.hold = t.after_get = NULL;
+	if (sides.done)
 		return false;
-	reconcile_cancel(&t.r);
-	assert_null(t.r);
+	reconcile_cancel(&sides.r);
+	assert_null(sides.r);
 	run_for(2);
-	assert_false(t.done);
+	assert_false(sides.done);
 	if (act != NULL)
 		act();
 	run_for(15);
-	UNTIL(!leased());
+	UNTIL(!sides_leased());
 	converge();
 	if (!file_is(t.want) || !object_is(t.want) || leftovers())
 		fail_msg("broken off at %u: \"%s\"", at, t.want);
@@ -821,7 +670,7 @@ test_cancel(void **state)
 	unsigned ran = 0;
 
 	(void)state;
-	t.fake.chunk = 1;
+	sides.fake.chunk = 1;
 	for (unsigned absent = 0; absent < 2; absent++)
 		for (size_t a = 0; a < 4; a++)
 			for (unsigned at = 0, more = 1; more; at += at < 16 ? 1 : at / 2) {
@@ -863,7 +712,7 @@ dies(const char *step, void (*act)(void))
 	int status, fd;
 
 	if (pid == 0) {
-		struct local_swap *s = local_swap_new(t.local, KEY(key), &base);
+		struct local_swap *s = local_swap_new(sides.local, KEY(key), &base);
 
 		die_at = step;
 		at_step_act = act;
@@ -893,8 +742,8 @@ test_leavings(void **state)
 	owed(MARK_PUT);
 	dies("judge", site_renames);
 	assert_true(file_is("new") && leftovers());
-	assert_int_equal(go(), RECONCILE_COPIED);
-	assert_true(t.rep.clean && file_is("site's") && object_is("site's") && !leftovers());
+	assert_int_equal(sides_go(key), RECONCILE_COPIED);
+	assert_true(sides.rep.clean && file_is("site's") && object_is("site's") && !leftovers());
 	/* A file where there was none, and the site removes it: a later delete, although the mark says that there was none. */
 	assert_int_equal(unlink(key), 0);
 	object("new");
@@ -902,23 +751,23 @@ test_leavings(void **state)
 	dies("judge", NULL);
 	assert_true(file_is("new"));
 	assert_int_equal(unlink(key), 0);
-	assert_int_equal(go(), RECONCILE_DELETED);
-	assert_true(t.rep.clean && file_is("") && object_is("") && !leftovers());
+	assert_int_equal(sides_go(key), RECONCILE_DELETED);
+	assert_true(sides.rep.clean && file_is("") && object_is("") && !leftovers());
 	/* ... and if nobody does anything it is equal, and the mark knew it */
 	object("new");
 	owed_since(&none, MARK_PUT);
 	dies("end", NULL);
-	assert_int_equal(go(), RECONCILE_EQUAL);
-	assert_true(t.rep.clean && file_is("new") && !leftovers());
+	assert_int_equal(sides_go(key), RECONCILE_EQUAL);
+	assert_true(sides.rep.clean && file_is("new") && !leftovers());
 	/* Before the rename: as if nothing had been. */
 	run_for(15);
 	object("new");
-	fakestore_get(&t.fake, key)->meta.mtime_ns++;
+	fakestore_get(&sides.fake, key)->meta.mtime_ns++;
 	owed(MARK_PUT);
 	dies("rename", NULL);
 	assert_true(leftovers());
-	assert_int_equal(go(), RECONCILE_RESTORED);
-	assert_true(t.rep.clean && file_is("new") && !leftovers());
+	assert_int_equal(sides_go(key), RECONCILE_RESTORED);
+	assert_true(sides.rep.clean && file_is("new") && !leftovers());
 	/* The mark was lost with Redis, and its key is clean: the taken-out file is not. */
 	for (unsigned marked = 0; marked < 2; marked++) {
 		run_for(15);
@@ -926,14 +775,14 @@ test_leavings(void **state)
 		dies("judge", site_renames);
 		assert_true(file_is("new"));
 		if (marked)
-			mark_as(MARK_DISK(MARK_PUT));
-		assert_int_equal(go(), RECONCILE_COPIED);
-		assert_true(t.rep.clean && file_is("site's") && object_is("site's") && !leftovers());
+			sides_mark(key, MARK_DISK(MARK_PUT));
+		assert_int_equal(sides_go(key), RECONCILE_COPIED);
+		assert_true(sides.rep.clean && file_is("site's") && object_is("site's") && !leftovers());
 	}
 	dies("judge", site_renames);
-	mark_as(MARK_DISK(MARK_DELETE));
-	assert_int_equal(go(), RECONCILE_COPIED);	/* its mtime is another */
-	assert_true(t.rep.clean && file_is("site's") && object_is("site's") && !leftovers());
+	sides_mark(key, MARK_DISK(MARK_DELETE));
+	assert_int_equal(sides_go(key), RECONCILE_COPIED);	/* its mtime is another */
+	assert_true(sides.rep.clean && file_is("site's") && object_is("site's") && !leftovers());
 }
 
 /* A write of unknown outcome: its base is in doubt, and stays so. */
@@ -950,21 +799,21 @@ test_unconfirmed(void **state)
 	st = look();
 	w.base = reconcile_base(&st);
 	w.base.unconfirmed = true;
-	mark_as(w);
+	sides_mark(key, w);
 	/* so that it is not cleared */
-	t.fake.before = r2_down;
-	t.fake.arg = (char[]){ "head" };
+	sides.fake.before = r2_down;
+	sides.fake.arg = (char[]){ "head" };
 	t.at = 2;
-	assert_int_equal(go(), RECONCILE_FAILED);
+	assert_int_equal(sides_go(key), RECONCILE_FAILED);
 	assert_true(file_is("new"));
-	m = mark_now();
+	m = sides_mark_now(key);
 	st = look();
 	w.base = reconcile_base(&st);
 	assert_true(marks_base_same(&m.base, &w.base) && m.base.unconfirmed);
-	UNTIL(!leased());
-	t.fake.before = NULL;
-	assert_int_equal(go(), RECONCILE_EQUAL);
-	assert_true(t.rep.clean);
+	UNTIL(!sides_leased());
+	sides.fake.before = NULL;
+	assert_int_equal(sides_go(key), RECONCILE_EQUAL);
+	assert_true(sides.rep.clean);
 }
 
 /* When all are in r2-only the disk gets nothing any more, but what it had later still goes to R2. */
@@ -972,20 +821,20 @@ static void
 test_committed(void **state)
 {
 	(void)state;
-	redis_do(&t.redis, "HSET r2shim:{test}:site committed 1");
-	UNTIL(cluster_committed(t.cluster) != 0);
+	redis_do(&redis, "HSET r2shim:{test}:site committed 1");
+	UNTIL(cluster_committed(sides.cluster) != 0);
 	old_file("old");
 	owed(MARK_PUT);
 	object("new");
-	assert_int_equal(go(), RECONCILE_EQUAL);
-	assert_true(t.rep.clean);
+	assert_int_equal(sides_go(key), RECONCILE_EQUAL);
+	assert_true(sides.rep.clean);
 	assert_true(file_is("old"));
-	assert_int_equal(redis_int(&t.redis, "ZCARD r2shim:{test}:debt"), 0);
+	assert_int_equal(redis_int(&redis, "ZCARD r2shim:{test}:debt"), 0);
 	owed(MARK_PUT);
 	old_file("later");
-	go();
-	while (!t.rep.clean)
-		go();
+	sides_go(key);
+	while (!sides.rep.clean)
+		sides_go(key);
 	assert_true(object_is("later"));
 }
 
