@@ -195,8 +195,9 @@ def system(name, folder, needs, leave_out=(), where="tests/system", **env):
             continue
         suite = Suite(f"{name}/{path.stem[5:]}", [], by_junit, [needs], limit=900, what=f"pytest {path.name}",
                       env={"R2SHIM_BIN": folder / "r2shim", "R2SHIM_NODE_CACHE": BUILD / "node", **env})
+        # A test that hangs shows where, before the suite is killed.
         suite.command = ["/usr/bin/python3", "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short",
-                         f"--junitxml={suite.junit}", str(path)]
+                         "-o", f"faulthandler_timeout={suite.limit * 2 // 3}", f"--junitxml={suite.junit}", str(path)]
         rows.append(suite)
     return rows
 

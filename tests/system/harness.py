@@ -88,7 +88,7 @@ class Proc:
     def __init__(self, folder):
         self.dir = Path(folder)
         self.dir.mkdir(parents=True, exist_ok=True)
-        self.popen, self.runs = None, 0
+        self.popen, self.runs, self.traces = None, 0, []
         self.out, self.err = self.dir / f"{self.name}.out", self.dir / f"{self.name}.err"
 
     def command(self):
@@ -134,10 +134,13 @@ class Proc:
         os.kill(self.pid, number)
 
     def stop(self):
-        """SIGTERM, and the exit code; SIGKILL and AssertionError if it does not end in time."""
+        """SIGTERM, and the exit code; SIGKILL and AssertionError if it does not end in time. It may be stopped, or traced."""
         if self.popen is None:
             return None
+        for trace in list(self.traces):
+            trace.detach()
         self.signal(signal.SIGTERM)
+        self.signal(signal.SIGCONT)
         return self.wait()
 
     def wait(self, timeout=None):
@@ -157,14 +160,19 @@ class Proc:
 
     def forget(self):
         """Kills what is left of the process's group, reaps it, and returns its exit code."""
+        for trace in list(self.traces):
+            trace.kill9()
         try:
             os.killpg(self.popen.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
-        code = self.popen.wait()
-        running.remove(self)
-        self.popen = None
-        return code
+        try:
+            return self.popen.wait(self.stop_timeout)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.name} is still there {self.stop_timeout} s after SIGKILL") from None
+        finally:
+            running.remove(self)
+            self.popen = None
 
     def forget_dead(self):
         """Reaps one that ended by itself or was killed, so that it can be started again."""
@@ -203,6 +211,45 @@ def stop_all():
 
 
 atexit.register(stop_all)
+
+
+class Strace(Proc):
+    """strace on a running process and all its threads, until detach() or the process's end."""
+    name = "strace"
+
+    def __init__(self, folder, proc, *options):
+        super().__init__(folder)
+        self.proc, self.options, self.trace = proc, options, self.dir / "trace"
+
+    def command(self):
+        return ["/usr/bin/strace", "-f", "-qq", "-o", self.trace, *self.options, "-p", self.proc.pid]
+
+    def start(self, wait=True):
+        """When this returns it is attached to all threads; or the process is dead already, killed by what it does all the time."""
+        super().start(wait=False)
+        self.proc.traces.append(self)
+        if wait:
+            eventually(lambda: not self.alive() or self.ready(), self.ready_timeout, "strace attached", 0.002)
+        return self
+
+    def ready(self):
+        tasks = Path(f"/proc/{self.proc.pid}/task")
+        return all(re.search(rf"^TracerPid:\t{self.pid}$", (task / "status").read_text(), re.MULTILINE) for task in tasks.iterdir())
+
+    def detach(self):
+        """Of a process that dies meanwhile strace never lets go: it waits for the first thread, whose end is told after the others' ends,
+        which are told to strace alone. Without strace nothing is in the way."""
+        if self.alive():
+            self.signal(signal.SIGTERM)
+        eventually(lambda: not self.alive() or self.leader_is_dead(), self.stop_timeout, "strace lets go", 0.002)
+        self.kill9()
+
+    def leader_is_dead(self):
+        return Path(f"/proc/{self.proc.pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+
+    def forget(self):
+        self.proc.traces.remove(self)
+        return super().forget()
 
 
 class RedisServer(Proc):

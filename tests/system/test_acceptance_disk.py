@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from harness import Proc, eventually
+from harness import Strace, eventually
 from history import content
 from web import SiteClient
 
@@ -381,23 +381,9 @@ def test_R21_another_root(make_stack, what):
 
 # Errors are not absence.
 
-class Strace(Proc):
+def unopenable(stack, proc, path, error):
     """Makes the opening of one file fail in a running process."""
-    name = "strace"
-
-    def __init__(self, folder, pid, path, error):
-        super().__init__(folder)
-        self.target, self.path, self.error = pid, path, error
-
-    def command(self):
-        return ["/usr/bin/strace", "-f", "-q", "-o", "/dev/null", "-e", "trace=openat2", "-e", f"inject=openat2:error={self.error}",
-                "-P", self.path, "-p", self.target]
-
-    def ready(self):
-        """Attached to every thread."""
-        tasks = os.listdir(f"/proc/{self.target}/task")
-        return all(re.search(rf"^TracerPid:\t{self.pid}$", open(f"/proc/{self.target}/task/{task}/status").read(), re.MULTILINE)
-                   for task in tasks)
+    return Strace(stack.dir / f"strace-{proc.name}", proc, "-e", "trace=openat2", "-e", f"inject=openat2:error={error}", "-P", path).start()
 
 
 @pytest.mark.parametrize("error", ["EIO", "EACCES", "ESTALE", "EMFILE"])
@@ -408,12 +394,12 @@ def test_R22_an_error_is_not_absence(make_stack, error):
     stack.assert_equal()
     stack.proxy.drained()
     deletes = requests(stack, "DeleteObject")
-    strace = Strace(stack.dir / "strace", stack.proxy.pid, "d/file.txt", error).start()
+    strace = unopenable(stack, stack.proxy, "d/file.txt", error)
     stack.write("d/file.txt", b"two")
     eventually(lambda: "d/file.txt cannot be looked at" in stack.proxy.stderr(), 20, "the error is said")
     fence(stack)
     assert stack.bucket.get("d/file.txt") == b"one"
-    strace.stop()
+    strace.detach()
     stack.assert_equal()
     assert requests(stack, "DeleteObject") == deletes
 
@@ -424,8 +410,7 @@ def test_A31_a_file_that_cannot_be_read(make_stack):
     stack.write("d/bad.txt", b"bad")
     stack.write("d/good.txt", b"good")
     stack.start()
-    straces = [Strace(stack.dir / f"strace{n}", tool.pid, "d/bad.txt", "EIO").start()
-               for n, tool in enumerate([stack.proxy, *stack.migrators])]
+    straces = [unopenable(stack, tool, "d/bad.txt", "EIO") for tool in (stack.proxy, *stack.migrators)]
     stack.proxy.climb("backfill")
     deletes = requests(stack, "DeleteObject")	# the preflight's
     stack.proxy.backfill_start()
@@ -435,7 +420,7 @@ def test_A31_a_file_that_cannot_be_read(make_stack):
     code, out, err = stack.proxy.run("phase", "set", "read-r2")
     assert code == 4 and "dead" in out + err, out + err
     for strace in straces:
-        strace.stop()
+        strace.detach()
 
 
 # A scan beside writers.

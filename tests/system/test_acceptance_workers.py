@@ -10,7 +10,7 @@ import pytest
 
 from acceptance import at_rest, dead_letters, get, held, put, redis_key, release, site
 from harness import eventually
-from test_acceptance_writes import MATRIX_SECONDS, Strace, leftovers, made_of
+from test_acceptance_writes import MATRIX_SECONDS, killer, leftovers, made_of
 
 LEASES = dict(lease="1s", request_limit="1s")
 
@@ -22,6 +22,14 @@ def look(stack, key):
 
 def copied(stack, key):
     eventually(lambda: stack.bucket.head(key) is not None, 30, f"{key} in R2", 0.005)
+
+
+def lives(migrator):
+    """SIGHUP makes it say a line, and no process says anything after SIGKILL: what was killed a moment ago may not be dead yet."""
+    said = migrator.stderr().count("SIGHUP")
+    migrator.signal(signal.SIGHUP)
+    eventually(lambda: not migrator.alive() or migrator.stderr().count("SIGHUP") > said, 20, "an answer, or its death", 0.005)
+    return migrator.stderr().count("SIGHUP") > said
 
 
 def test_A24_R18_a_migrator_is_killed_at_every_system_call_of_an_upload(make_stack):
@@ -39,7 +47,7 @@ def test_A24_R18_a_migrator_is_killed_at_every_system_call_of_an_upload(make_sta
         look(stack, key)
         copied(stack, key)
     copy_one("k/0")
-    parts = made_of(migrator, stack.dir / "trace", lambda: copy_one("k/1"))
+    parts = made_of(stack, migrator, lambda: copy_one("k/1"))
     assert len(parts) >= 3, parts
     kills, number, n = collections.Counter(), 1, 0
     end, left = time.monotonic() + MATRIX_SECONDS, list(parts)
@@ -47,12 +55,11 @@ def test_A24_R18_a_migrator_is_killed_at_every_system_call_of_an_upload(make_sta
         n += 1
         for name in list(left):
             number += 1
-            trace = Strace(migrator, stack.dir / "trace", "-e", f"trace={name}", "-e", f"inject={name}:signal=KILL:when={n}")
+            strace = killer(stack, migrator, name, n)
             look(stack, f"k/{number}")
-            eventually(lambda: trace.popen.poll() is not None or stack.bucket.head(f"k/{number}"), 30, "copied, or dead", 0.005)
-            died = trace.popen.poll() is not None
-            trace.detach()
-            if not died:
+            eventually(lambda: not strace.alive() or stack.bucket.head(f"k/{number}"), 30, "copied, or dead", 0.005)
+            strace.detach()
+            if lives(migrator):
                 left.remove(name)		# passed untouched
                 continue
             migrator.kill9()
@@ -114,8 +121,8 @@ def test_R20_a_key_that_kills_its_worker(make_stack, by):
 def test_A25_R19_a_migrator_is_stopped_beyond_its_lease(make_stack, written):
     """Its PUT is held in R2, its lease and the quarantine run out, others copy the newer bytes; then it goes on, and so does its PUT."""
     stack = site(make_stack, migrators=1, **LEASES).start()
-    stack.write("k", b"version 1")
     stack.proxy.climb("backfill")
+    stack.write("k", b"version 1")
     at_rest(stack)
     stack.bucket.delete("k")
     stack.sandbox.faults("put hold x next 1 key=k")

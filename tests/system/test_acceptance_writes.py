@@ -13,7 +13,7 @@ import urllib.parse
 import pytest
 
 from acceptance import BEARER, TOKEN, Later, at_rest, dead_letters, get, held, intents, put, release, site, url
-from harness import eventually, temp_dir
+from harness import Strace, eventually, temp_dir
 from stack import ALL_PHASES
 from web import Client, Cut, dial
 
@@ -24,35 +24,17 @@ SYSCALLS = ["openat", "openat2", "write", "writev", "pwrite64", "sendto", "sendm
 MATRIX_SECONDS = float(os.environ.get("R2SHIM_MATRIX_SECONDS", 45))
 
 
-class Strace:
-    """strace attached to a running process and all its threads; gone when the process is, or with detach()."""
-
-    def __init__(self, proc, out, *options):
-        self.proc, self.out = proc, out
-        self.popen = subprocess.Popen(["/usr/bin/strace", "-f", "-qq", "-o", str(out), *options, "-p", str(proc.pid)],
-                                      stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        eventually(self.attached, 10, "strace attached", 0.002)
-
-    def attached(self):
-        """To all threads; or the process is dead already, killed by what it does all the time."""
-        if self.popen.poll() is not None:
-            return True
-        tasks = f"/proc/{self.proc.pid}/task"
-        return all(re.search(r"TracerPid:\t[1-9]", open(f"{tasks}/{task}/status", encoding="ascii").read()) for task in os.listdir(tasks))
-
-    def detach(self):
-        if self.popen.poll() is None:
-            self.popen.send_signal(signal.SIGINT)
-        self.popen.stderr.close()
-        self.popen.wait(20)
+def killer(stack, proc, name, n):
+    """Kills the process at its n-th system call of that name."""
+    return Strace(stack.dir / "strace", proc, "-e", f"trace={name}", "-e", f"inject={name}:signal=KILL:when={n}").start()
 
 
-def made_of(proc, out, act):
+def made_of(stack, proc, act):
     """{system call: how often} of what `act` makes the process do; never zero times."""
-    trace = Strace(proc, out, "-e", "trace=" + ",".join(SYSCALLS))
+    strace = Strace(stack.dir / "strace", proc, "-e", "trace=" + ",".join(SYSCALLS)).start()
     act()
-    trace.detach()
-    names = re.findall(r"^\d+ +(\w+)\(", out.read_text(errors="replace"), re.MULTILINE)
+    strace.detach()
+    names = re.findall(r"^\d+ +(\w+)\(", strace.trace.read_text(errors="replace"), re.MULTILINE)
     return {name: count for name, count in collections.Counter(names).items() if name in SYSCALLS}
 
 
@@ -81,7 +63,7 @@ def test_A23_R9_R10_the_proxy_is_killed_at_every_system_call_of_a_put(make_stack
     stack.proxy.set_phase("dual-write")
     body = b"the body of a PUT\n" * 300
     assert put(stack.proxy, "k/first", body) == 201
-    parts = made_of(stack.proxy, stack.dir / "trace", lambda: put(stack.proxy, "k/learn", body))
+    parts = made_of(stack, stack.proxy, lambda: put(stack.proxy, "k/learn", body))
     assert len(parts) >= 4, parts
     acknowledged, kills = ["k/first", "k/learn"], collections.Counter()
     end, left, n = time.monotonic() + MATRIX_SECONDS, list(parts), 0
@@ -89,13 +71,13 @@ def test_A23_R9_R10_the_proxy_is_killed_at_every_system_call_of_a_put(make_stack
         n += 1
         for name in list(left):
             key = f"k/{name}-{n}"
-            trace = Strace(stack.proxy, stack.dir / "trace", "-e", f"trace={name}", "-e", f"inject={name}:signal=KILL:when={n}")
+            strace = killer(stack, stack.proxy, name, n)
             try:
                 if put(stack.proxy, key, body) in (201, 204):
                     acknowledged.append(key)
             except Cut:
                 eventually(lambda: not stack.proxy.alive(), 20, "its death")
-            trace.detach()
+            strace.detach()
             if answers(stack.proxy):
                 left.remove(name)		# passed untouched
                 continue

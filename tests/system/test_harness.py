@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import harness
-from harness import PYTHON, Proc, RedisServer, eventually, temp_dir
+from harness import PYTHON, Proc, RedisServer, Strace, eventually, temp_dir
 
 CHILD = """
 import sys
@@ -85,6 +85,31 @@ def test_output_of_an_earlier_run_does_not_count():
     script.ready_timeout = 0.3
     with pytest.raises(AssertionError, match="not within"):
         script.start()
+
+
+def test_a_stopped_process_is_ended():
+    script = Script("print('ready', flush=True); import signal; signal.pause()").start()
+    script.signal(signal.SIGSTOP)
+    assert script.stop() == -signal.SIGTERM
+
+
+def test_a_traced_process_is_ended():
+    script = Script("print('ready', flush=True); import signal; signal.pause()").start()
+    strace = Strace(temp_dir(), script).start()
+    assert script.stop() == -signal.SIGTERM and not strace.alive()
+
+
+def test_strace_lets_go_of_a_process_that_dies_meanwhile():
+    """Its first thread is dead, others are not: in the middle of a death it looks like that for a moment."""
+    script = Script("import ctypes, signal, threading; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1});"
+                    "threading.Thread(target=threading.Event().wait).start(); print('ready', flush=True);"
+                    "signal.sigwait({signal.SIGUSR1}); ctypes.CDLL(None).pthread_exit(None)").start()
+    strace = Strace(temp_dir(), script).start()
+    script.signal(signal.SIGUSR1)
+    eventually(strace.leader_is_dead, 10, "end of the first thread")
+    strace.detach()
+    script.kill9()
+    assert not harness.running
 
 
 def test_redis_client():
