@@ -2,7 +2,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/keypath.h"
@@ -12,7 +11,7 @@
 #include "base/metrics.h"
 #include "coord/hold.h"
 #include "coord/run.h"
-#include "store/local_swap.h"
+#include "proxy/looks.h"
 #include "sync/retry.h"
 
 #define RETRY_BASE_MS 200
@@ -49,11 +48,10 @@ enum copy_stage {
 
 struct item {
 	struct mirror *m;
-	struct local *local;		/* for the pool: m may be gone by then */
 	char *key;
 	size_t klen;
 	struct list queue;		/* in m->queue while COPY_QUEUED */
-	struct list look;		/* in m->looks while MARK_STAGE_QUEUED */
+	struct list turn;		/* in m->looks while MARK_STAGE_QUEUED */
 	struct list unmarked;		/* in m->unmarked, by first_seq, while a notice is not durable */
 	struct list links;		/* of waiters */
 	uint64_t born_seq;		/* the first notice of the item's life */
@@ -61,14 +59,12 @@ struct item {
 	uint64_t last_seq, sync_seq;	/* the last notice; the one that the look at the disk covers */
 	enum mark_stage mark_stage;
 	enum copy_stage copy_stage;
-	enum mark_op op;		/* what the last look found; the pool's until that has ended */
+	enum mark_op op;		/* what the last look found */
 	bool again;			/* confirmed while the pool looked: its look may be older than that write */
 	unsigned attempts;
 	uint64_t since_ms;
-	struct pool_job job;
-	enum err sync_err;
+	struct look *look;		/* it is being looked at */
 	struct local_stat st;		/* what the look saw */
-	bool unsettled;			/* a swap's leftover lies beside it: nothing is decided before that is settled */
 	struct hold *hold;		/* the lease under which it is looked at and marked */
 	bool looking;			/* it has a place among m->looking */
 	bool bare;			/* it is looked at and marked without one */
@@ -98,9 +94,8 @@ struct own {
 
 struct mirror {
 	const struct reconcile_env *env;
-	struct local *local;		/* the pool's; a reload does not change it */
 	struct dirty *dirty;
-	struct pool *syncs;
+	struct looks *sight;
 	struct map *items;
 	struct list queue, looks, unmarked;
 	size_t looking;
@@ -180,8 +175,8 @@ static void
 hurry(struct item *it)
 {
 	if (it->mark_stage == MARK_STAGE_QUEUED) {
-		list_del(&it->look);
-		list_add_head(&it->m->looks, &it->look);
+		list_del(&it->turn);
+		list_add_head(&it->m->looks, &it->turn);
 	}
 	if (it->copy_stage == COPY_QUEUED) {
 		list_del(&it->queue);
@@ -256,15 +251,6 @@ bare_end(struct item *it)
 }
 
 static void
-item_release(void *arg)
-{
-	struct item *it = arg;
-
-	mem_free(it->key);
-	mem_free(it);
-}
-
-static void
 item_free(struct item *it)
 {
 	struct mirror *m = it->m;
@@ -274,7 +260,7 @@ item_free(struct item *it)
 	if (m->room != NULL && map_count(m->items) == m->room_at)
 		m->room(m->room_arg);
 	list_del(&it->queue);
-	list_del(&it->look);
+	list_del(&it->turn);
 	list_del(&it->unmarked);
 	place_end(it);
 	LIST_FOREACH(p, n, &it->links) {
@@ -292,10 +278,9 @@ item_free(struct item *it)
 	}
 	bare_end(it);
 	hold_drop(&it->hold);
-	if (it->job.busy)
-		pool_cancel(&it->job, item_release);
-	else
-		item_release(it);
+	look_cancel(&it->look);
+	mem_free(it->key);
+	mem_free(it);
 }
 
 static void
@@ -339,41 +324,6 @@ item_copied(struct item *it)
 		if (k->copy <= it->copies)
 			link_settled(k, true);
 	}
-}
-
-enum err
-mirror_look_and_sync(struct local *l, const char *key, size_t klen, enum mark_op *op, struct local_stat *st)
-{
-	enum err e;
-	int fd;
-
-	e = local_open_key(l, key, klen, &fd, st);
-	if (e == ERR_OK) {
-		bool locked = local_is_locked(fd);
-
-		close(fd);
-		if (locked)
-			return ERR_CHANGED;
-		*op = MARK_PUT;
-		e = local_sync(l, key, klen);
-		if (e != ERR_NOTFOUND)
-			return e;
-	}
-	e = local_look(l, key, klen, st);
-	if (e != ERR_OK)
-		return e;
-	*op = st->exists ? MARK_PUT : MARK_DELETE;
-	/* An acknowledged delete must outlive a power cut, too. */
-	return st->exists ? ERR_OK : local_sync_absence(l, key, klen);
-}
-
-static void
-sync_work(void *arg)
-{
-	struct item *it = arg;
-
-	it->unsettled = it->hold != NULL && local_swap_pending(it->local, it->key, it->klen);
-	it->sync_err = mirror_look_and_sync(it->local, it->key, it->klen, &it->op, &it->st);
 }
 
 static void
@@ -469,24 +419,28 @@ is_old(const struct item *it)
 }
 
 static void
-synced_cb(void *arg)
+looked_cb(void *arg, const struct local_seen *seen, bool swapping)
 {
 	struct item *it = arg;
 	struct mark mark;
 
+	it->look = NULL;
+	it->st = seen->st;
+	it->op = seen->st.exists ? MARK_PUT : MARK_DELETE;
 	place_end(it);
 	if (it->again || (it->hold != NULL && !hold_held(it->hold))) {
 		mark_begin(it);
 		return;
 	}
-	if (it->unsettled) {
+	/* Nothing is decided before that is settled. */
+	if (swapping) {
 		hold_drop(&it->hold);
 		it->mark_stage = MARK_STAGE_RETRY;
 		loop_timer_set(&it->mark_timer, SETTLE_MS);
 		copy_queue(it);
 		return;
 	}
-	if (it->sync_err == ERR_CHANGED) {
+	if (seen->e == ERR_CHANGED) {
 		/* Not finished: its writer holds a lock. Nobody waits for that; it is looked at again until the lock is gone. */
 		bare_end(it);
 		hold_drop(&it->hold);
@@ -496,10 +450,10 @@ synced_cb(void *arg)
 		loop_timer_set(&it->mark_timer, REMARK_MS);
 		return;
 	}
-	if (it->sync_err != ERR_OK) {
-		if (it->sync_err != ERR_SENTINEL)	/* said once for all keys (writer.c) */
-			log_warn("watch", "%s cannot be looked at: %s; trying again", log_key(it->key, it->klen), err_text(it->sync_err));
-		mark_failed(it, it->sync_err);
+	if (seen->e != ERR_OK) {
+		if (seen->e != ERR_SENTINEL)	/* said once for all keys (writer.c) */
+			log_warn("watch", "%s cannot be looked at: %s; trying again", log_key(it->key, it->klen), err_text(seen->e));
+		mark_failed(it, seen->e);
 		return;
 	}
 	if (keypath_check(it->key, it->klen) != KEYPATH_OK) {
@@ -530,7 +484,7 @@ look_begin(struct item *it)
 	it->again = false;
 	it->bare = it->hold == NULL;
 	it->m->unleased += it->bare;
-	pool_submit(it->m->syncs, &it->job, sync_work, synced_cb, it);
+	it->look = look_at(it->m->sight, it->key, it->klen, it->hold != NULL, looked_cb, it);
 }
 
 static void
@@ -578,7 +532,7 @@ mark_begin(struct item *it)
 	hold_drop(&it->hold);
 	place_end(it);
 	it->mark_stage = MARK_STAGE_QUEUED;
-	list_add_tail(&m->looks, &it->look);
+	list_add_tail(&m->looks, &it->turn);
 	if (!list_empty(&it->links))
 		hurry(it);
 	loop_call_soon(&m->pump);
@@ -694,9 +648,9 @@ pump_cb(void *arg)
 	size_t most = (size_t)m->env->conf->mirror_concurrency;
 
 	while (m->looking < (m->armed ? LOOKS_ARMED : LOOKS) && !list_empty(&m->looks)) {
-		struct item *it = LIST_FIRST(&m->looks, struct item, look);
+		struct item *it = LIST_FIRST(&m->looks, struct item, turn);
 
-		list_del(&it->look);
+		list_del(&it->turn);
 		it->looking = true;
 		m->looking++;
 		mark_go(it);
@@ -749,11 +703,10 @@ item_get(struct mirror *m, const char *key, size_t klen)
 		return it;
 	it = mem_zalloc(sizeof(*it));
 	it->m = m;
-	it->local = m->local;
 	it->key = mem_strndup(key, klen);
 	it->klen = klen;
 	list_init(&it->queue);
-	list_init(&it->look);
+	list_init(&it->turn);
 	list_init(&it->unmarked);
 	list_init(&it->links);
 	loop_timer_init(&it->mark_timer, m->env->loop, mark_timer_cb, it);
@@ -840,14 +793,13 @@ mirror_unmarked_seq(const struct mirror *m)
 }
 
 struct mirror *
-mirror_new(const struct reconcile_env *env, struct dirty *d, struct pool *syncs)
+mirror_new(const struct reconcile_env *env, struct dirty *d, struct looks *sight)
 {
 	struct mirror *m = mem_zalloc(sizeof(*m));
 
 	m->env = env;
-	m->local = env->local;
 	m->dirty = d;
-	m->syncs = syncs;
+	m->sight = sight;
 	m->items = map_new();
 	list_init(&m->queue);
 	list_init(&m->looks);

@@ -17,6 +17,7 @@
 #include "coord/dirty.h"
 #include "sync/reconcile.h"
 
+struct looks;
 struct mirror;
 
 /* Embedded in who waits. changed runs from the loop's own turns whenever one of the counts reached 0. */
@@ -31,8 +32,8 @@ struct mirror_wait {
 	enum err e;		/* the worst error of marking */
 };
 
-/* syncs: the threads that look at files and sync them. */
-struct mirror *mirror_new(const struct reconcile_env *env, struct dirty *d, struct pool *syncs);
+/* sight: looks at the files; freed after us. */
+struct mirror *mirror_new(const struct reconcile_env *env, struct dirty *d, struct looks *sight);
 void mirror_set_env(struct mirror *m, const struct reconcile_env *env);
 /* From now on a key is looked at, and marked, under its lease: another proxy may write R2 first. */
 void mirror_set_armed(struct mirror *m, bool armed);
@@ -69,9 +70,5 @@ uint64_t mirror_oldest_ms(const struct mirror *m);
 const char *mirror_trouble(const struct mirror *m);
 /* The seq below which everything noticed is a durable mark; UINT64_MAX: all of it. */
 uint64_t mirror_unmarked_seq(const struct mirror *m);
-
-/* What the disk shows for a key: PUT (then file and folders are fsynced) or DELETE (then the folder that lost it is); blocks: for the pool. CHANGED: the file is
- * being written under a lock. */
-enum err mirror_look_and_sync(struct local *l, const char *key, size_t klen, enum mark_op *op, struct local_stat *st);
 
 #endif

@@ -18,6 +18,7 @@
 #include "coord/queue.h"
 #include "coord/run.h"
 #include "proxy/away.h"
+#include "proxy/looks.h"
 #include "proxy/mirror.h"
 #include "proxy/watch.h"
 #include "proxy/writer_disk.h"
@@ -48,7 +49,7 @@ enum op_stage {
 	OP_WATCHES,		/* the intent is there, but not every directory is watched yet: nothing is forwarded */
 	OP_CRAWL,		/* finish: events were lost, or a directory that appeared is long: what it is about comes with the listing */
 	OP_HINTS,		/* finish: the pool looks at what the answer named */
-	OP_LOOK,		/* finish with a key: the pool looks at the file */
+	OP_LOOK,		/* finish with a key: its file is looked at */
 	OP_CONFIRM,		/* finish with a key: the mark is made durable */
 	OP_DURABLE,		/* finish: waits until every key that was noticed or named is a durable mark */
 	OP_MIRROR		/* finish: waits for R2, up to the deadline */
@@ -77,8 +78,9 @@ struct writer_op {
 	uint64_t hold_until;
 	struct loop_timer deadline, again;
 	struct loop_call call;
-	struct pool_job job;
-	enum err e, look_err;
+	struct pool_job job;		/* looks at what the answer named */
+	struct look *look;
+	enum err e;
 	enum writer_outcome outcome;
 	bool mirrored, expired;
 	bool noticed;			/* the watcher spoke of the key since the last look at it */
@@ -94,6 +96,7 @@ struct promoted {
 
 struct writer {
 	struct pool *syncs;		/* threads that wait for the disk; those that digest are others */
+	struct looks *looks;
 	const struct reconcile_env *env;
 	struct local *local;
 	struct dirty *dirty;
@@ -464,6 +467,7 @@ op_free(struct writer_op *op)
 	loop_timer_fini(&op->again);
 	loop_call_cancel(&op->call);
 	hold_drop(&op->hold);
+	look_cancel(&op->look);
 	if (op->job.busy)
 		pool_cancel(&op->job, op_release);
 	else
@@ -657,15 +661,6 @@ writer_travels(const struct writer_op *op)
 }
 
 static void
-look_work(void *arg)
-{
-	struct writer_op *op = arg;
-	struct local_stat st;
-
-	op->look_err = mirror_look_and_sync(op->local, op->key, op->klen, &op->op, &st);
-}
-
-static void
 confirmed_cb(void *arg, enum err e)
 {
 	struct writer_op *op = arg;
@@ -682,11 +677,15 @@ confirmed_cb(void *arg, enum err e)
 }
 
 static void
-looked_cb(void *arg)
+looked_cb(void *arg, const struct local_seen *seen, bool swapping)
 {
 	struct writer_op *op = arg;
-	enum err e = op->look_err;
+	enum err e = seen->e;
 
+	(void)swapping;
+	op->look = NULL;
+	if (e == ERR_OK || (e != ERR_CHANGED && seen->st.exists))
+		op->op = seen->st.exists ? MARK_PUT : MARK_DELETE;
 	/* A doubt about the disk leaves what was intended: reconcile looks again, under the lease. */
 	if (e != ERR_OK && e != ERR_CHANGED)
 		log_warn("writer", "%s cannot be looked at: %s", log_key(op->key, op->klen), err_text(e));
@@ -803,7 +802,7 @@ op_look(struct writer_op *op)
 		(void)watch_drain(w->watch);
 	op->noticed = false;
 	op->stage = OP_LOOK;
-	pool_submit(w->syncs, &op->job, look_work, looked_cb, op);
+	op->look = look_at(w->looks, op->key, op->klen, false, looked_cb, op);
 }
 
 static void
@@ -1015,7 +1014,8 @@ writer_new(struct writer **wp, const struct reconcile_env *env, int phase, struc
 		writer_free(wp);
 		return e;
 	}
-	w->mirror = mirror_new(env, w->dirty, w->syncs);
+	w->looks = looks_new(env->loop, w->local, w->syncs);
+	w->mirror = mirror_new(env, w->dirty, w->looks);
 	w->primary = primary_new(&(struct primary_deps){ env, w->dirty, w->mirror, drain_watch, w });
 	mirror_set_reclaim(w->mirror, phase == PHASE_R2_ONLY);
 	mirror_set_room(w->mirror, FOUND_MAX / 2, mirror_room_cb, w);
@@ -1183,6 +1183,7 @@ writer_free(struct writer **wp)
 	mirror_free(&w->mirror);
 	map_free(&w->keyed);
 	loop_timer_fini(&w->clean_timer);
+	looks_free(&w->looks);
 	pool_free(&w->syncs);
 	mem_free(w);
 }

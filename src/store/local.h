@@ -51,14 +51,23 @@ bool local_is_locked(int fd);
 
 /* Reads the whole file by pread once: MD5 and SHA-256. CHANGED if fewer or more bytes than size came. stop: may become true to end early (CANCELLED). */
 enum err local_digest(int fd, uint64_t size, uint8_t md5[16], uint8_t sha256[32], const bool *stop) ERR_MUST_CHECK;
-/* fsync of a finished file and of its folders, up to the first that is known to last, or the root; NOTFOUND is no failure of anyone's. */
-enum err local_sync(struct local *l, const char *key, size_t klen) ERR_MUST_CHECK;
+/* A key that somebody else wrote, and what became of it. */
+struct local_seen {
+	const char *key;
+	size_t klen;
+	enum err e;		/* OK: st is what lasts (or that nothing is there). CHANGED: its writer holds a lock on it. Else a doubt */
+	struct local_stat st;
+	bool alone;		/* nothing was done: it is larger than LOCAL_SETTLE_ALONE bytes, and the others must not wait for it */
+};
+enum { LOCAL_SETTLE_MAX = 32, LOCAL_SETTLE_ALONE = 1024 * 1024 };
+/* Looks at n keys (LOCAL_SETTLE_MAX at most) and makes last what is there: fsync of each file and of its folders, up to the first that is
+ * known to last, or the root; where no file is, of the nearest folder that it was in. What several have to write is sent together, and a
+ * folder that they share is synced once. */
+void local_settle(struct local *l, struct local_seen *v, size_t n);
 /* Does somebody watch every folder, and tell of the renamed ones? Only then folders are known to last. */
 void local_folders_watched(struct local *l, bool watched);
 /* A folder was renamed: it may last elsewhere. */
 void local_folders_moved(struct local *l);
-/* fsync of the folder that a key without a file was in, or of the nearest one above that is there. */
-enum err local_sync_absence(struct local *l, const char *key, size_t klen) ERR_MUST_CHECK;
 
 /* Writing by ourselves (writes = disk): a temporary file ".r2shim-tmp-*" beside the target, folders made. */
 enum err local_tmp_create(struct local *l, const char *key, size_t klen, int *fd, char **tmp_key) ERR_MUST_CHECK;

@@ -160,27 +160,21 @@ climb(struct local_split *s)
 	s->dirlen = slash != NULL ? (size_t)(slash - s->path) : 0;
 }
 
-enum err
-local_sync(struct local *l, const char *key, size_t klen)
+/* The folders above what was synced, up to the first that is known to last, or the root. NOTFOUND: they are gone. */
+static enum err
+sync_folders(struct local *l, const char *key, size_t klen)
 {
 	struct folder below = { 0, 0 }, here;	/* the one whose entry the next fsync makes last */
 	uint64_t turn = turn_now(l->folders);
 	size_t below_len = 0;			/* 0: none */
-	struct local_stat st;
 	struct local_split s;
-	enum err e;
-	int fd;
+	enum err e = local_split_key(&s, key, klen);
 
-	if ((e = local_open_key(l, key, klen, &fd, &st)) != ERR_OK)
-		return e;
-	e = local_fsync(fd);
-	(void)close(fd);
-	if (e == ERR_OK)
-		e = local_split_key(&s, key, klen);
 	while (e == ERR_OK) {
 		bool sure;
+		int fd = local_open_parent(l, &s);
 
-		if ((fd = local_open_parent(l, &s)) < 0)
+		if (fd < 0)
 			return errno == ENOENT || errno == ENOTDIR ? ERR_NOTFOUND : err_from_errno(errno);
 		sure = s.dirlen > 0 && identify(fd, &here);
 		e = local_fsync(fd);
@@ -196,8 +190,9 @@ local_sync(struct local *l, const char *key, size_t klen)
 	return e;
 }
 
-enum err
-local_sync_absence(struct local *l, const char *key, size_t klen)
+/* The folder that a key without a file was in, or the nearest one above that is there. */
+static enum err
+sync_absence(struct local *l, const char *key, size_t klen)
 {
 	struct local_split s;
 	enum err e = local_split_key(&s, key, klen);
@@ -215,4 +210,87 @@ local_sync_absence(struct local *l, const char *key, size_t klen)
 		climb(&s);
 	}
 	return e;
+}
+
+/* Nothing to open: absent for certain, or something that is no file. */
+static void
+settle_absent(struct local *l, struct local_seen *v)
+{
+	v->e = local_look(l, v->key, v->klen, &v->st);
+	/* A delete must outlive a power cut, too. */
+	if (v->e == ERR_OK && !v->st.exists)
+		v->e = sync_absence(l, v->key, v->klen);
+}
+
+/* Opens it, and has its bytes sent to the disk; -1: it is done with. */
+static int
+settle_begin(struct local *l, struct local_seen *v, size_t n)
+{
+	int fd;
+
+	v->alone = false;
+	v->e = local_open_key(l, v->key, v->klen, &fd, &v->st);
+	if (v->e == ERR_OK && local_is_locked(fd))
+		v->e = ERR_CHANGED;
+	else if (v->e == ERR_OK && n > 1 && v->st.size > LOCAL_SETTLE_ALONE)
+		v->alone = true;
+	else if (v->e == ERR_OK)
+		/* A hint: the fsync does it, and tells of what goes wrong. */
+		(void)(n > 1 && sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE));
+	else
+		settle_absent(l, v);
+	if (v->e == ERR_OK && v->st.exists && !v->alone)
+		return fd;
+	if (fd >= 0)
+		(void)close(fd);
+	return -1;
+}
+
+static size_t
+folder_len(const struct local_seen *v)
+{
+	const char *slash = memrchr(v->key, '/', v->klen);
+
+	return slash != NULL ? (size_t)(slash - v->key) : 0;
+}
+
+/* An earlier one's folder is this one's: it was synced when both files were in it. */
+static const struct local_seen *
+same_folder(const struct local_seen *v, const int *fds, size_t i)
+{
+	size_t len = folder_len(&v[i]);
+
+	for (size_t k = i; k-- > 0;)
+		if (fds[k] >= 0 && folder_len(&v[k]) == len && memcmp(v[k].key, v[i].key, len) == 0)
+			return &v[k];
+	return NULL;
+}
+
+void
+local_settle(struct local *l, struct local_seen *v, size_t n)
+{
+	int fds[LOCAL_SETTLE_MAX];
+	enum err folder[LOCAL_SETTLE_MAX];
+
+	ASSERT(n <= LOCAL_SETTLE_MAX);
+	for (size_t i = 0; i < n; i++)
+		fds[i] = settle_begin(l, &v[i], n);
+	for (size_t i = 0; i < n; i++) {
+		if (fds[i] < 0)
+			continue;
+		v[i].e = local_fsync(fds[i]);
+		(void)close(fds[i]);
+	}
+	for (size_t i = 0; i < n; i++) {
+		const struct local_seen *same;
+
+		if (fds[i] < 0)
+			continue;
+		same = same_folder(v, fds, i);
+		folder[i] = same != NULL ? folder[same - v] : sync_folders(l, v[i].key, v[i].klen);
+		if (v[i].e == ERR_OK && folder[i] == ERR_NOTFOUND)
+			settle_absent(l, &v[i]);
+		else if (v[i].e == ERR_OK)
+			v[i].e = folder[i];
+	}
 }

@@ -43,6 +43,16 @@ put_file(const char *path, const char *text)
 	assert_int_equal(close(dir), 0);
 }
 
+static enum err
+settle(const char *key)
+{
+	struct local_seen v = { .key = key, .klen = strlen(key) };
+
+	syncs = 0;
+	local_settle(l, &v, 1);
+	return v.e == ERR_OK && !v.st.exists ? ERR_NOTFOUND : v.e;
+}
+
 static int
 setup(void **state)
 {
@@ -439,9 +449,9 @@ test_write(void **state)
 	assert_int_equal(close(fd), 0);
 	assert_int_equal(rmdir("gone"), 0);
 
-	assert_int_equal(local_sync(l, Z("new/deep/file")), ERR_OK);
-	assert_int_equal(local_sync(l, Z("top")), ERR_OK);
-	assert_int_equal(local_sync(l, Z("nothing")), ERR_NOTFOUND);
+	assert_int_equal(settle("new/deep/file"), ERR_OK);
+	assert_int_equal(settle("top"), ERR_OK);
+	assert_int_equal(settle("nothing"), ERR_NOTFOUND);
 	assert_int_equal(local_unlink(l, Z("new/deep/file")), ERR_OK);
 	assert_int_equal(local_unlink(l, Z("new/deep/file")), ERR_NOTFOUND);
 	assert_int_equal(local_unlink(l, Z("no/such/file")), ERR_NOTFOUND);
@@ -457,8 +467,7 @@ test_write(void **state)
 static unsigned
 synced(const char *key)
 {
-	syncs = 0;
-	assert_int_equal(local_sync(l, key, strlen(key)), ERR_OK);
+	assert_int_equal(settle(key), ERR_OK);
 	return syncs;
 }
 
@@ -485,6 +494,37 @@ test_folders(void **state)
 	local_folders_watched(l, false);
 	assert_int_equal(synced("a/b/1"), 4);
 	assert_int_equal(system("rm -r a"), 0);
+}
+
+/* Each file's own fsync, and one for a folder that several share. What cannot be had of one is no matter to the others. */
+static void
+test_settle(void **state)
+{
+	static const char *const key[] = { "g/a/1", "g/b/1", "g/a/2", "g/a/none", "g/a/large", "g/a/locked", "dlink/f.txt", "g/a/3" };
+	enum { N = sizeof(key) / sizeof(*key), LARGE = 4 };
+	struct local_seen v[N];
+	int locked;
+
+	(void)state;
+	assert_int_equal(system("mkdir -p g/a g/b && touch g/a/1 g/a/2 g/a/3 g/b/1 g/a/locked && truncate -s 1048577 g/a/large"), 0);
+	locked = open("g/a/locked", O_RDONLY);
+	assert_int_equal(flock(locked, LOCK_EX), 0);
+	for (size_t i = 0; i < N; i++)
+		v[i] = (struct local_seen){ .key = key[i], .klen = strlen(key[i]) };
+	syncs = 0;
+	local_settle(l, v, N);
+	/* Four files; g/a, g, the root; g/b, g, the root; g/a for what is not there. */
+	assert_int_equal(syncs, 4 + 3 + 3 + 1);
+	for (size_t i = 0; i < N; i++)
+		assert_int_equal(v[i].e, i == 5 ? ERR_CHANGED : i == 6 ? ERR_UNSUPPORTED : ERR_OK);
+	assert_false(v[3].st.exists);
+	assert_true(v[0].st.exists && v[LARGE].st.exists && v[7].st.exists);
+	for (size_t i = 0; i < N; i++)
+		assert_int_equal(v[i].alone, i == LARGE);
+	assert_int_equal(synced("g/a/large"), 4);
+	assert_int_equal(close(locked), 0);
+	assert_int_equal(settle("g/a/locked"), ERR_OK);
+	assert_int_equal(system("rm -r g"), 0);
 }
 
 static void
@@ -514,7 +554,7 @@ main(void)
 #define ROW(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {ROW(test_sentinel), ROW(test_open_key), ROW(test_look),
 	    ROW(test_no_evidence), ROW(test_digest), ROW(test_locked), ROW(test_write), ROW(test_write_new),
-	    ROW(test_A23_left_by_a_dead_writer), ROW(test_list), ROW(test_folders), ROW(test_meta)};
+	    ROW(test_A23_left_by_a_dead_writer), ROW(test_list), ROW(test_folders), ROW(test_settle), ROW(test_meta)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

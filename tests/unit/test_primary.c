@@ -12,12 +12,14 @@
 
 #include "base/clock.h"
 #include "base/digest.h"
+#include "proxy/looks.h"
 #include "proxy/primary.h"
 
 enum { WAIT = 700, PACE = 1100 };
 
 static struct {
 	struct dirty *dirty;
+	struct looks *looks;
 	struct mirror *mirror;
 	struct primary *primary;
 	char state[64];
@@ -82,7 +84,8 @@ begin_life(void)
 
 	assert_int_equal(dirty_open(&t.dirty, loop, &sides.conf, &dcb, NULL, &eb), ERR_OK);
 	sides_join("proxy", "a", &ccb);
-	t.mirror = mirror_new(&sides.env, t.dirty, sides.env.pool);
+	t.looks = looks_new(loop, sides.env.local, sides.env.pool);
+	t.mirror = mirror_new(&sides.env, t.dirty, t.looks);
 	dirty_bind(t.dirty, sides.cluster);
 	t.primary = primary_new(&(struct primary_deps){ &sides.env, t.dirty, t.mirror, on_drain, NULL });
 	UNTIL(cluster_up(sides.cluster));
@@ -95,6 +98,7 @@ end_life(void)
 	primary_free(&t.primary);
 	dirty_close(&t.dirty);
 	mirror_free(&t.mirror);
+	looks_free(&t.looks);
 	cluster_free(&sides.cluster);
 }
 
