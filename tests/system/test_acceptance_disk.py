@@ -452,12 +452,14 @@ def test_R53_no_false_alarm_while_files_are_written(make_stack):
     for thread in threads:
         thread.start()
     try:
-        reports = [stack.proxy.verify() for _ in range(4)]
+        reports = []
+        while len(reports) < 4 or len(written) <= 10:		# R2 takes a write a second
+            reports.append(stack.proxy.verify())
+            assert len(reports) < 100, written
     finally:
         stopping.set()
         for thread in threads:
             thread.join()
     assert all(report["clean"] for report in reports), reports
-    assert len(written) > 10
     stack.proxy.drained(60)
     stack.assert_equal()

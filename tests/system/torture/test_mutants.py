@@ -83,6 +83,8 @@ def test_intent_after_the_answer(make_site, broken):
     site.redis.start()
     proxy.start()
     watch_until_r2_serves(site, proxy, key, broken)
+    if not broken:
+        site.converge()
     verdict(site, broken, "resurrected", "diverged")
 
 
