@@ -38,9 +38,9 @@ void mirror_set_env(struct mirror *m, const struct reconcile_env *env);
 /* From now on a key is looked at, and marked, under its lease: another proxy may write R2 first. */
 void mirror_set_armed(struct mirror *m, bool armed);
 /* Are looks on their way that began without a lease? */
+bool mirror_unleased(const struct mirror *m);
 /* r2-only: the disk's files may be reclaimed. A file that is gone is no deleted one. */
 void mirror_set_reclaim(struct mirror *m, bool reclaim);
-bool mirror_unleased(const struct mirror *m);
 /* After dirty_close: marks on their way do not come back. */
 void mirror_free(struct mirror **m);
 

@@ -13,13 +13,12 @@
 #include "base/mem.h"
 #include "base/metrics.h"
 #include "coord/hold.h"
-#include "coord/keys.h"
 #include "coord/phase.h"
 #include "coord/queue.h"
-#include "coord/run.h"
 #include "proxy/away.h"
 #include "proxy/looks.h"
 #include "proxy/mirror.h"
+#include "proxy/unseen.h"
 #include "proxy/watch.h"
 #include "proxy/writer_disk.h"
 
@@ -113,13 +112,7 @@ struct writer {
 	enum err root;			/* does the media root show its sentinel? */
 	/* Arming: new writes take leases; when the last one without has ended the journal is told. */
 	bool armed, arming;
-	/* A census that Redis has not been told of, and what it is being told. */
-	uint64_t census_ms, noting_ms;
-	bool left_passthrough, noting_left;
-	/* Events were lost then (0: none are missing): what was deleted is known again when a census that began later is done and its marks
-	 * are here. */
-	uint64_t blind_ms;
-	bool asking, told;
+	struct unseen unseen;
 	/* writer_ready's last answer. */
 	uint64_t ready_until;
 	enum err ready;
@@ -135,63 +128,6 @@ static void arm_when_ready(struct writer *w);
 static enum err watch_start(struct writer *w, struct errbuf *eb);
 static void watch_stop_if_idle(struct writer *w);
 
-/* Site-wide notes in Redis: a census is due, passthrough was left. */
-
-static void
-noted_cb(void *arg, enum err e, const struct redisReply *r)
-{
-	struct writer *w = arg;
-
-	(void)r;
-	if (e != ERR_OK) {
-		log_warn("writer", "cannot note in Redis that a census is due: %s; it is told again", err_text(e));
-	} else {
-		if (w->census_ms == w->noting_ms)
-			w->census_ms = 0;
-		if (w->noting_left)
-			w->left_passthrough = false;
-	}
-	w->noting_ms = 0;
-	w->noting_left = false;
-}
-
-static void
-note_census(struct writer *w)
-{
-	struct rds_arg argv[6];
-	struct str key = STR_INIT, now = STR_INIT;
-	size_t n = 0;
-
-	if (w->census_ms == 0 || w->noting_ms != 0 || w->env->cluster == NULL || !cluster_up(w->env->cluster))
-		return;
-	w->noting_ms = w->census_ms;
-	w->noting_left = w->left_passthrough;
-	cluster_key(w->env->cluster, KEYS_SITE, &key);
-	str_printf(&now, "%llu", (unsigned long long)w->census_ms);
-	argv[n++] = RDS_Z("HSET");
-	argv[n++] = RDS_B(key.p, key.len);
-	argv[n++] = RDS_Z(KEYS_SITE_CENSUS_DUE);
-	argv[n++] = RDS_B(now.p, now.len);
-	if (w->left_passthrough) {
-		argv[n++] = RDS_Z(KEYS_SITE_LEFT_PASSTHROUGH);
-		argv[n++] = RDS_B(now.p, now.len);
-	}
-	(void)rds_command(cluster_rds(w->env->cluster), 0, noted_cb, w, argv, n);
-	str_fini(&key);
-	str_fini(&now);
-}
-
-static void
-census_cb(void *arg, const char *why)
-{
-	struct writer *w = arg;
-
-	if (w->census_ms == 0)
-		log_info("writer", "a census is due: %s", why);
-	w->census_ms = clock_real_ms();
-	note_census(w);
-}
-
 /* The watcher. */
 
 static void
@@ -199,35 +135,7 @@ blind_cb(void *arg, const char *why)
 {
 	struct writer *w = arg;
 
-	w->blind_ms = clock_real_ms();
-	w->told = false;
-	census_cb(w, why);
-}
-
-static void
-asked_cb(void *arg, enum err e, const struct run *r)
-{
-	struct writer *w = arg;
-
-	w->asking = false;
-	/* One that found too much has marked nothing: a person is asked, and until then the disk decides. */
-	w->told = e == ERR_OK && r->census_done_ms >= w->blind_ms && r->census_found <= r->census_marked;
-}
-
-/* Its marks come by another way than the word that it is done: they get one turn more. */
-static void
-see_again(struct writer *w)
-{
-	if (w->blind_ms == 0 || w->asking)
-		return;
-	if (w->told) {
-		w->blind_ms = 0;
-		w->told = false;
-		log_info("watch", "a census has told what was deleted while events were lost: R2 is read again");
-	} else if (w->env->cluster != NULL && cluster_up(w->env->cluster)) {
-		w->asking = true;
-		run_get(w->env->cluster, asked_cb, w);
-	}
+	unseen_events(&w->unseen, why);
 }
 
 static void
@@ -368,8 +276,7 @@ clean_cb(void *arg)
 		clean_advance(w);
 	if (w->watch == NULL && phase_row((enum phase)w->phase)->mirror)
 		watch_again(w);
-	note_census(w);
-	see_again(w);
+	unseen_turn(&w->unseen);
 	arm_when_ready(w);
 	loop_timer_set(&w->clean_timer, CLEAN_MS);
 }
@@ -385,7 +292,7 @@ watch_start(struct writer *w, struct errbuf *eb)
 	w->clean_ms = 0;
 	e = watch_new(&w->watch, w->env->loop, w->local, clean > CLEAN_MARGIN_MS ? clean - CLEAN_MARGIN_MS : clean, &watch_cbs, w, eb);
 	if (e == ERR_OK)
-		census_cb(w, "the watcher begins");
+		unseen_census(&w->unseen, "the watcher begins");
 	return e;
 }
 
@@ -999,6 +906,7 @@ writer_new(struct writer **wp, const struct reconcile_env *env, int phase, struc
 	list_init(&w->ops);
 	w->syncs = pool_new(env->loop, SYNC_THREADS);
 	w->keyed = map_new();
+	unseen_init(&w->unseen, env->cluster);
 	loop_timer_init(&w->clean_timer, env->loop, clean_cb, w);
 	*wp = w;
 	e = dirty_open(&w->dirty, env->loop, env->conf, &dirty_cbs, w, eb);
@@ -1023,7 +931,8 @@ writer_new(struct writer **wp, const struct reconcile_env *env, int phase, struc
 	if (env->cluster != NULL)
 		dirty_bind(w->dirty, env->cluster);
 	writer_arm(w, dirty_armed(w->dirty) || phase_row((enum phase)phase)->r2_first);
-	w->left_passthrough = phase_row((enum phase)phase)->mirror && dirty_last_phase(w->dirty) <= PHASE_PASSTHROUGH;
+	if (phase_row((enum phase)phase)->mirror && dirty_last_phase(w->dirty) <= PHASE_PASSTHROUGH)
+		unseen_left_passthrough(&w->unseen);
 	dirty_set_phase(w->dirty, phase);
 	if (phase_row((enum phase)phase)->mirror)
 		e = watch_start(w, eb);
@@ -1053,10 +962,10 @@ writer_reload(struct writer *w, const struct reconcile_env *env, int phase)
 		writer_arm(w, true);
 	dirty_set_phase(w->dirty, phase);
 	if (now && !was) {
-		w->left_passthrough = true;
+		unseen_left_passthrough(&w->unseen);
 		if (watch_start(w, &eb) != ERR_OK)
 			log_error("watch", "%s: no write is taken until it can watch", eb.text);
-		census_cb(w, "passthrough was left");
+		unseen_census(&w->unseen, "passthrough was left");
 	}
 	watch_stop_if_idle(w);
 }
@@ -1065,7 +974,7 @@ void
 writer_up(struct writer *w, bool fresh)
 {
 	dirty_up(w->dirty, fresh);
-	note_census(w);
+	unseen_up(&w->unseen);
 }
 
 void
@@ -1089,13 +998,13 @@ writer_dirty(struct writer *w)
 bool
 writer_blind(const struct writer *w)
 {
-	return w->blind_ms != 0;
+	return unseen_blind(&w->unseen);
 }
 
 bool
 writer_uncertain(const struct writer *w)
 {
-	return dirty_uncertain(w->dirty) || (w->watch != NULL && watch_crawling(w->watch)) || (w->blind_ms != 0 && !dirty_armed(w->dirty));
+	return dirty_uncertain(w->dirty) || (w->watch != NULL && watch_crawling(w->watch)) || (unseen_blind(&w->unseen) && !dirty_armed(w->dirty));
 }
 
 static void
@@ -1160,7 +1069,7 @@ writer_state(const struct writer *w, struct writer_state *s)
 	s->mirror_trouble = mirror_trouble(w->mirror);
 	s->owed = dirty_owed(w->dirty);
 	s->armed = writer_armed(w);
-	s->census_due = w->census_ms != 0;
+	s->census_due = unseen_due(&w->unseen);
 	s->journal = dirty_journal_state(w->dirty);
 }
 
