@@ -7,7 +7,6 @@
 #include "cli/audit.h"
 #include "cli/out.h"
 #include "cli/session.h"
-#include "coord/marks.h"
 #include "coord/phase.h"
 #include "coord/run.h"
 
@@ -32,7 +31,6 @@ struct asking {
 	struct session s;
 	bool done;
 	enum err e;
-	uint64_t owed;
 	json_t *j;
 };
 
@@ -92,18 +90,6 @@ run_cb(void *arg, enum err e, const struct run *r)
 }
 
 static void
-count_cb(void *arg, enum err e, uint64_t n, uint64_t oldest_ms, uint64_t owed)
-{
-	struct asking *a = arg;
-
-	(void)n;
-	(void)oldest_ms;
-	a->done = true;
-	a->e = e;
-	a->owed = owed;
-}
-
-static void
 done_cb(void *arg, enum err e)
 {
 	struct asking *a = arg;
@@ -112,15 +98,18 @@ done_cb(void *arg, enum err e)
 	a->e = e;
 }
 
-static bool
+static enum cmd_exit
+unreachable(enum err e)
+{
+	fprintf(stderr, "r2shim cluster: Redis: %s\n", err_text(e));
+	return CMD_UNREACHABLE;
+}
+
+/* What Redis says of it; TIMEOUT: nothing. */
+static enum err
 wait(struct asking *a)
 {
-	bool ok = session_wait(&a->s, &a->done, a->s.conf->redis_timeout * 2) && (a->e == ERR_OK || a->e == ERR_NOTFOUND || a->e == ERR_BUSY);
-
-	if (!ok)
-		fprintf(stderr, "r2shim cluster: Redis: %s\n", err_text(a->done ? a->e : ERR_TIMEOUT));
-	a->done = false;
-	return ok;
+	return session_wait(&a->s, &a->done, a->s.conf->redis_timeout * 2) ? a->e : ERR_TIMEOUT;
 }
 
 static void
@@ -170,15 +159,18 @@ print_text(const json_t *j)
 static enum cmd_exit
 show(struct asking *a, bool json)
 {
-	marks_count(a->s.env.cluster, count_cb, a);
-	if (!wait(a))
-		return CMD_UNREACHABLE;
+	uint64_t owed;
+	enum err e = session_owed(&a->s, &owed);
+
+	if (e != ERR_OK)
+		return unreachable(e);
 	run_get(a->s.env.cluster, run_cb, a);
-	if (!wait(a)) {
+	e = wait(a);
+	if (e != ERR_OK) {
 		json_decref(a->j);
-		return CMD_UNREACHABLE;
+		return unreachable(e);
 	}
-	json_object_set_new(a->j, "owed_to_disk", json_integer((json_int_t)a->owed));
+	json_object_set_new(a->j, "owed_to_disk", json_integer((json_int_t)owed));
 	if (json) {
 		json_dumpf(a->j, stdout, JSON_INDENT(2));
 		printf("\n");
@@ -192,19 +184,22 @@ show(struct asking *a, bool json)
 static enum cmd_exit
 forget(struct asking *a, const char *id, bool force)
 {
+	enum err e;
+
 	if (!audit_write(a->s.conf, "cluster-forget", json_pack("{s:s, s:b}", "id", id, "force", force)))
 		return CMD_FAILED;
 	run_forget(a->s.env.cluster, id, force, SILENT_MS, done_cb, a);
-	if (!wait(a))
-		return CMD_UNREACHABLE;
-	if (a->e == ERR_NOTFOUND) {
+	e = wait(a);
+	if (e == ERR_NOTFOUND) {
 		fprintf(stderr, "r2shim cluster: no proxy of this site is called %s: see r2shim cluster show\n", id);
 		return CMD_REFUSED;
 	}
-	if (a->e == ERR_BUSY) {
+	if (e == ERR_BUSY) {
 		fprintf(stderr, "r2shim cluster: %s was heard a moment ago: stop it, and it leaves by itself (--force: forget it all the same)\n", id);
 		return CMD_REFUSED;
 	}
+	if (e != ERR_OK)
+		return unreachable(e);
 	printf("%s is forgotten. Keep its state-dir until r2shim verify --full is clean: its journal may know of writes that Redis does not\n", id);
 	return CMD_OK;
 }

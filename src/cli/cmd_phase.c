@@ -7,7 +7,6 @@
 #include "cli/audit.h"
 #include "cli/phase_wait.h"
 #include "cli/session.h"
-#include "coord/marks.h"
 #include "coord/phase.h"
 #include "coord/run.h"
 #include "migrate/gate.h"
@@ -66,18 +65,6 @@ run_cb(void *arg, enum err e, const struct run *r)
 	g->committed = r->committed_ms != 0;
 }
 
-static void
-count_cb(void *arg, enum err e, uint64_t n, uint64_t oldest_ms, uint64_t owed)
-{
-	struct gating *g = arg;
-
-	(void)n;
-	(void)oldest_ms;
-	g->done = true;
-	g->e = e;
-	g->owed = owed;
-}
-
 static bool
 answered(struct session *s, struct gating *g, uint64_t ms)
 {
@@ -106,11 +93,7 @@ ask_gates(const char *conf_path, enum phase to, struct gating *g)
 		run_get(s.env.cluster, run_cb, g);
 		ok = answered(&s, g, s.conf->redis_timeout * 2);
 	}
-	if (ok) {
-		marks_count(s.env.cluster, count_cb, g);
-		ok = answered(&s, g, s.conf->redis_timeout * 2);
-	}
-	if (!ok) {
+	if (!ok || session_owed(&s, &g->owed) != ERR_OK) {
 		fprintf(stderr, "r2shim phase: the gates' questions were not answered in time\n");
 		x = CMD_UNREACHABLE;
 	}

@@ -9,7 +9,6 @@
 #include "cli/admin_client.h"
 #include "cli/out.h"
 #include "cli/session.h"
-#include "coord/marks.h"
 #include "coord/run.h"
 
 #define ASK_MS 100
@@ -92,18 +91,6 @@ armed_cb(void *arg, enum err e, uint64_t since_ms, const char *below)
 	w->e = e;
 	w->since_ms = since_ms;
 	str_addz(&w->others, below);
-}
-
-static void
-owed_cb(void *arg, enum err e, uint64_t n, uint64_t oldest_ms, uint64_t owed)
-{
-	struct waiting *w = arg;
-
-	(void)n;
-	(void)oldest_ms;
-	w->done = true;
-	w->e = e;
-	w->owed = owed;
 }
 
 static void
@@ -241,12 +228,10 @@ look_down(struct waiting *w, struct str *text)
 		run_get(cl, below_cb, w);
 		redis = answered(w);
 	}
-	if (redis) {
-		marks_count(cl, owed_cb, w);
-		redis = answered(w);
-	}
-	if (!redis)
+	if (!redis || session_owed(&w->s, &w->owed) != ERR_OK) {
+		redis = false;
 		w->owed = w->own_owed;
+	}
 	if (w->others.len > 0)
 		str_addz(text, str_z(&w->others));
 	else if (w->to == PHASE_PASSTHROUGH && w->owed + w->own_owed > 0)

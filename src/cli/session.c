@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "coord/cluster.h"
+#include "coord/marks.h"
 #include "store/mime.h"
 #include "store/r2.h"
 
@@ -97,6 +98,35 @@ bool
 session_wait(struct session *s, const bool *flag, uint64_t ms)
 {
 	return loop_run_until(s->env.loop, flag, ms);
+}
+
+struct counting {
+	bool done;
+	enum err e;
+	uint64_t owed;
+};
+
+static void
+count_cb(void *arg, enum err e, uint64_t n, uint64_t oldest_ms, uint64_t owed)
+{
+	struct counting *k = arg;
+
+	(void)n;
+	(void)oldest_ms;
+	*k = (struct counting){true, e, owed};
+}
+
+enum err
+session_owed(struct session *s, uint64_t *owed)
+{
+	struct counting k = {.e = ERR_TIMEOUT};
+	struct cluster_call *call = marks_count(s->env.cluster, count_cb, &k);
+
+	if (!session_wait(s, &k.done, s->conf->redis_timeout * 2))
+		cluster_cancel(&call);
+	if (k.e == ERR_OK)
+		*owed = k.owed;
+	return k.e;
 }
 
 void

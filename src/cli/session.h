@@ -25,6 +25,8 @@ struct session {
 enum cmd_exit session_open(struct session *s, const char *conf_path, int what, const char *role);
 /* Runs the loop until *flag; false after ms. */
 bool session_wait(struct session *s, const bool *flag, uint64_t ms);
+/* How many keys the disk is owed, in Redis's words. TIMEOUT: it does not answer. */
+enum err session_owed(struct session *s, uint64_t *owed) ERR_MUST_CHECK;
 void session_close(struct session *s);
 
 /* The command line: takes "-c FILE" and the given switches out of argv. A parsed option: name, whether it has a value, where it goes. */
