@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "proxy/primary.h"
 #include "proxy/request.h"
 #include "proxy/server.h"
 
@@ -16,15 +17,8 @@ reason(enum err e)
 		return "the key's lease could not be had; nothing was written";
 	case ERR_NOSPACE:
 		return "no space left; nothing was written";
-	case ERR_UNAUTH:
-	case ERR_DENIED:
-	case ERR_NOBUCKET:
-	case ERR_CLOCK:
-	case ERR_THROTTLED:
-	case ERR_CONNECT:
-		return "R2 did not take it; nothing was written";
 	default:
-		return "R2's answer did not come: it may have been written";
+		return primary_refused(e) ? "R2 did not take it; nothing was written" : "R2's answer did not come: it may have been written";
 	}
 }
 

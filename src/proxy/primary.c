@@ -209,8 +209,8 @@ confirmed_cb(void *arg, enum err e)
 	op_end(op, e);
 }
 
-static bool
-certainly_not(enum err e)
+bool
+primary_refused(enum err e)
 {
 	switch ((int)e) {
 	case ERR_PRECOND:
@@ -238,7 +238,7 @@ sent_cb(void *arg, enum err e, const char *etag)
 	if (e == ERR_NOTFOUND && op->op == MARK_DELETE)
 		e = ERR_OK;
 	if (e != ERR_OK) {
-		if (certainly_not(e))
+		if (primary_refused(e))
 			op_undone(op, e);
 		else
 			op_unknown(op, e);

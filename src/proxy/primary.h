@@ -51,6 +51,8 @@ typedef void primary_done(void *arg, enum err e, bool created);
 struct primary_op;
 struct primary_op *primary_put(struct primary *p, const char *key, size_t klen, struct spool *body, bool create, primary_done *done, void *arg);
 struct primary_op *primary_delete(struct primary *p, const char *key, size_t klen, primary_done *done, void *arg);
+/* Does this end of a request say that R2 has certainly not done it? */
+bool primary_refused(enum err e);
 /* The client is gone: the write goes on. */
 void primary_forget(struct primary_op **op);
 

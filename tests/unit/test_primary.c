@@ -314,6 +314,7 @@ test_r2_fails(void **state)
 	sides.fake.before = NULL;
 	sides.fake.after = after_hook;
 	assert_int_equal(put_now("b.txt", "x", false), ERR_TIMEOUT);
+	assert_true(primary_refused(ERR_DENIED) && primary_refused(ERR_TOOBIG) && !primary_refused(ERR_TIMEOUT));
 	sides.fake.after = NULL;
 	assert_true(sides_object_is("b.txt", "x"));
 	/* A tombstone of the look stood: an unknown put keeps the side. */
