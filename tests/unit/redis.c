@@ -111,17 +111,23 @@ redis_stop(struct redis *r)
 	remove_tree(r->dir);
 }
 
+static void
+command(struct redis *r, const char *fmt, va_list ap)
+{
+	if (last != NULL)
+		freeReplyObject(last);
+	last = redisvCommand(r->ctx, fmt, ap);
+	assert_non_null(last);
+}
+
 struct redisReply *
 redis_do(struct redis *r, const char *fmt, ...)
 {
 	va_list ap;
 
-	if (last != NULL)
-		freeReplyObject(last);
 	va_start(ap, fmt);
-	last = redisvCommand(r->ctx, fmt, ap);
+	command(r, fmt, ap);
 	va_end(ap);
-	assert_non_null(last);
 	return last;
 }
 
@@ -130,12 +136,9 @@ redis_int(struct redis *r, const char *fmt, ...)
 {
 	va_list ap;
 
-	if (last != NULL)
-		freeReplyObject(last);
 	va_start(ap, fmt);
-	last = redisvCommand(r->ctx, fmt, ap);
+	command(r, fmt, ap);
 	va_end(ap);
-	assert_non_null(last);
 	return last->type == REDIS_REPLY_INTEGER ? last->integer : last->type == REDIS_REPLY_NIL ? -1 : atoll(last->str);
 }
 
