@@ -226,15 +226,16 @@ def table():
         *system("torture", FAULTS, "faults", where="tests/system/torture"),
         Suite("distcheck", ["make", "-C", GCC, "-s", f"-j{AT_ONCE}", "distcheck"], needs=["gcc"], limit=900, what="make distcheck"),
         *system("system", GCC, "gcc"),
+        # These keep a core busy each: among those that wait.
+        Suite("model", ["make", "-s", "-C", "tests/model", "check"], by_last_line, limit=900,
+              what="the protocol's model, explored by spin"),
+        Suite("valgrind", ["scripts/valgrind", "-j", "2", GCC], by_last_line, ["gcc"], what="scripts/valgrind: unit tests under memcheck"),
         *system("system-asan", ASAN, "asan", NOT_SANITIZED),
         *system("system-tsan", TSAN, "tsan", NOT_SANITIZED | NOT_THREADED),
         check("check", GCC, "gcc", "make check: unit tests, fuzz corpus, include check, scenarios"),
         check("check-asan", ASAN, "asan", "the same under ASan and UBSan", **SANITIZERS),
         check("check-tsan", TSAN, "tsan", "the same under ThreadSanitizer", **SANITIZERS),
-        Suite("valgrind", ["scripts/valgrind", "-j", "2", GCC], by_last_line, ["gcc"], what="scripts/valgrind: unit tests under memcheck"),
         Suite("lint", ["scripts/lint", "-j", "1", GCC], by_last_line, ["gcc"], what="scripts/lint"),
-        Suite("model", ["make", "-s", "-C", "tests/model", "check"], by_last_line, limit=900,
-              what="the protocol's model, explored by spin"),
         build("clang", CLANG, [], "clang, warnings are errors", CC="clang"),
     ]
 
