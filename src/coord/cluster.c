@@ -70,7 +70,7 @@ on_hello(void *arg, enum err e, const struct redisReply *r)
 	uint64_t epoch;
 	bool fresh;
 
-	if (e != ERR_OK || r->type != REDIS_REPLY_ARRAY || r->elements != 2 || r->element[0]->type != REDIS_REPLY_STRING ||
+	if (e != ERR_OK || r->type != REDIS_REPLY_ARRAY || r->elements != 3 || r->element[0]->type != REDIS_REPLY_STRING ||
 	    !str_to_u64(r->element[0]->str, (size_t)r->element[0]->len, &epoch)) {
 		refuse(c, e != ERR_OK ? e : ERR_PROTO, r != NULL && r->str != NULL ? r->str : err_text(e));
 		return;
@@ -85,7 +85,7 @@ on_hello(void *arg, enum err e, const struct redisReply *r)
 	if (fresh)
 		log_info("cluster", "epoch %llu", (unsigned long long)epoch);
 	c->epoch = c->told = epoch;
-	cluster_beat_armed(c, r->element[1]);
+	cluster_beat_site(c, r->element[1], r->element[2]);
 	cluster_know(c, epoch, 0);
 	c->why.text[0] = '\0';
 	set_state(c, CLUSTER_UP);

@@ -82,7 +82,7 @@ enum cluster_armed cluster_armed(const struct cluster *c, uint64_t *ms);
 enum cluster_arm { CLUSTER_ARM_AGAIN, CLUSTER_ARM_STAY };
 void cluster_arm(struct cluster *c, enum cluster_arm why);
 void cluster_disarm(struct cluster *c);
-/* The registered proxies, by the answer to the last heartbeat (a proxy's); when all were in r2-only, 0: not yet. */
+/* The registered proxies, by the answer to the last heartbeat (a proxy's); when all were in r2-only, 0: not yet (hello says so, too). */
 const struct members *cluster_members(const struct cluster *c);
 uint64_t cluster_committed(const struct cluster *c);
 /* When Redis took this process's heartbeat last, on the monotonic clock; 0: never. */

@@ -11,12 +11,15 @@
 enum { BEAT_MS = 1000 };
 
 void
-cluster_beat_armed(struct cluster *c, const struct redisReply *r)
+cluster_beat_site(struct cluster *c, const struct redisReply *armed, const struct redisReply *committed)
 {
-	if (r->type != REDIS_REPLY_INTEGER)
+	if (armed->type != REDIS_REPLY_INTEGER || committed->type != REDIS_REPLY_INTEGER)
 		return;
-	c->armed = r->integer > 0 ? CLUSTER_ARMED : r->integer == 0 ? CLUSTER_UNARMED : CLUSTER_UNKNOWN;
-	c->armed_ms = r->integer > 0 ? (uint64_t)r->integer : 0;
+	c->armed = armed->integer > 0 ? CLUSTER_ARMED : armed->integer == 0 ? CLUSTER_UNARMED : CLUSTER_UNKNOWN;
+	c->armed_ms = armed->integer > 0 ? (uint64_t)armed->integer : 0;
+	/* Nobody takes it back: a Redis that does not know of it is an emptied one. */
+	if (committed->integer > 0)
+		c->committed = (uint64_t)committed->integer;
 }
 
 static void
@@ -27,9 +30,7 @@ on_beaten(void *arg, enum err e, const struct redisReply *r)
 	c->beating = NULL;
 	if (e != ERR_OK || r->type != REDIS_REPLY_ARRAY || r->elements != 3)
 		return;
-	cluster_beat_armed(c, r->element[0]);
-	if (r->element[1]->type == REDIS_REPLY_INTEGER && r->element[1]->integer > 0)
-		c->committed = (uint64_t)r->element[1]->integer;
+	cluster_beat_site(c, r->element[0], r->element[1]);
 	if (!members_read(&c->members, r->element[2]))
 		log_error("cluster", "the answer to the heartbeat is not understood");
 	c->beaten_ms = clock_mono_ms();

@@ -56,7 +56,7 @@ void cluster_inspect_fini(struct cluster *c);
 
 void cluster_beat_init(struct cluster *c);
 void cluster_beat_fini(struct cluster *c);
-/* What the scripts' armed() says. */
-void cluster_beat_armed(struct cluster *c, const struct redisReply *r);
+/* What the scripts' armed() and committed_ms() say. */
+void cluster_beat_site(struct cluster *c, const struct redisReply *armed, const struct redisReply *committed);
 
 #endif

@@ -329,7 +329,7 @@ test_roster_same_epoch(void **state)
 static void
 test_committed(void **state)
 {
-	struct peer *a = peer_new("proxy", "a"), *b = peer_new("proxy", "b");
+	struct peer *a = peer_new("proxy", "a"), *b = peer_new("proxy", "b"), *c;
 	struct errbuf eb;
 	uint64_t began;
 
@@ -349,6 +349,10 @@ test_committed(void **state)
 		run_for(50);
 	}
 	assert_true(clock_mono_ms() - began > 4000);
+	/* Who says hello knows it: a command sends no heartbeat. */
+	c = peer_new("command", "c");
+	assert_int_equal(cluster_committed(c->c), cluster_committed(a->c));
+	peer_free(c);
 	/* It outlives Redis, and who is alone below it. */
 	redis_do(&redis, "FLUSHALL");
 	assert_true(roster_committed(a->roster) > 0);

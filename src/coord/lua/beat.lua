@@ -30,7 +30,7 @@ if not quarantined() then
 		end
 	end
 end
-local committed = tonumber(redis.call('HGET', SITE, 'committed') or '0')
+local committed = committed_ms()
 if ARGV[4] ~= 'p' then
 	return {armed(), committed, {}}
 end

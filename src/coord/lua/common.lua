@@ -103,6 +103,11 @@ local function armed()
 	return tonumber(redis.call('HGET', SITE, 'armed') or '-1')
 end
 
+-- When all proxies were in r2-only, in ms; 0: not yet.
+local function committed_ms()
+	return tonumber(redis.call('HGET', SITE, 'committed') or '0')
+end
+
 -- Is no lease given? Within the time after a new epoch, and until each proxy has announced what it knows: one that is silent is
 -- waited for as long as its word says, and without bound if the site is armed.
 local function quarantined()
