@@ -149,9 +149,24 @@ class Proc:
         try:
             eventually(lambda: not self.alive(), timeout, f"end of {self.name}", 0.005)
         except AssertionError as e:
+            where = self.where()
             self.kill9()
-            raise AssertionError(f"{e}\n{self.logs()}") from None
+            raise AssertionError(f"{e}\n{where}\n{self.logs()}") from None
         return self.forget()
+
+    def where(self):
+        """What each of its threads is doing: state, and where it sleeps; with gdb also the calls that led there."""
+        lines = []
+        for task in sorted(Path(f"/proc/{self.popen.pid}/task").glob("*")):
+            try:
+                lines.append(f"{task.name} {(task / 'comm').read_text().strip()}: {(task / 'status').read_text().split('State:')[1].split()[0]}, "
+                             f"in {(task / 'wchan').read_text() or '?'}, system call {(task / 'syscall').read_text().split()[0]}")
+            except (OSError, IndexError):
+                pass		# it is ending
+        if shutil.which("gdb"):
+            lines.append(subprocess.run(["gdb", "-q", "-batch", "-p", str(self.popen.pid), "-ex", "thread apply all bt 12"], capture_output=True,
+                                        text=True, stdin=subprocess.DEVNULL, env=clean_env(), timeout=60).stdout)
+        return "\n".join(lines)
 
     def kill9(self):
         """SIGKILL for the process and all of its session."""
