@@ -22,15 +22,6 @@ static enum go mark_get(struct reconcile *r);
 static enum go peek_head(struct reconcile *r);
 static enum go peek_look(struct reconcile *r);
 static enum go lease_take(struct reconcile *r);
-static enum go uploads_abort(struct reconcile *r);
-static enum go head(struct reconcile *r);
-static enum go look(struct reconcile *r);
-static enum go pace(struct reconcile *r);
-static enum go put(struct reconcile *r);
-static enum go look_again(struct reconcile *r);
-static enum go gone(struct reconcile *r);
-static enum go object_delete(struct reconcile *r);
-static enum go gone_again(struct reconcile *r);
 static enum go finish(struct reconcile *r);
 
 static const struct {
@@ -45,15 +36,15 @@ static const struct {
 	[STEP_SETTLE] = { "settle", reconcile_settle },
 	[STEP_RECORD] = { "record", reconcile_record },
 	[STEP_FORGET] = { "forget", reconcile_forget },
-	[STEP_UPLOADS] = { "uploads", uploads_abort },
-	[STEP_HEAD] = { "head", head },
-	[STEP_LOOK] = { "look", look },
-	[STEP_PACE] = { "pace", pace },
-	[STEP_PUT] = { "put", put },
-	[STEP_AGAIN] = { "again", look_again },
-	[STEP_GONE] = { "gone", gone },
-	[STEP_DELETE] = { "delete", object_delete },
-	[STEP_GONE_AGAIN] = { "gone-again", gone_again },
+	[STEP_UPLOADS] = { "uploads", reconcile_forth_uploads },
+	[STEP_HEAD] = { "head", reconcile_forth_head },
+	[STEP_LOOK] = { "look", reconcile_forth_look },
+	[STEP_PACE] = { "pace", reconcile_forth_pace },
+	[STEP_PUT] = { "put", reconcile_forth_put },
+	[STEP_AGAIN] = { "again", reconcile_forth_again },
+	[STEP_GONE] = { "gone", reconcile_forth_gone },
+	[STEP_DELETE] = { "delete", reconcile_forth_delete },
+	[STEP_GONE_AGAIN] = { "gone-again", reconcile_forth_gone_again },
 	[STEP_BACK_LOOK] = { "back-look", reconcile_back_look },
 	[STEP_BACK_HEAD] = { "back-head", reconcile_back_head },
 	[STEP_BACK_SURE] = { "back-sure", reconcile_back_sure },
@@ -64,9 +55,6 @@ static const struct {
 	[STEP_BACK_AGAIN] = { "back-again", reconcile_back_again },
 	[STEP_FINISH] = { "finish", finish },
 };
-
-static const char doubt_text[] = "R2 has other bytes, or none; the site is armed, and no mark says which side was written last: see r2shim verify";
-static const char orphan_text[] = "an object without a file, and nothing says that it was deleted";
 
 const char *
 reconcile_result_name(enum reconcile_result r)
@@ -160,18 +148,17 @@ reconcile_defer(struct reconcile *r, enum err e, const char *why)
 }
 
 enum go
+reconcile_orphan(struct reconcile *r)
+{
+	return reconcile_end(r, RECONCILE_ORPHAN, ERR_OK, "an object without a file, and nothing says that it was deleted");
+}
+
+enum go
 reconcile_anew(struct reconcile *r, enum step s, enum err e, const char *why)
 {
 	if (++r->rounds >= ROUNDS_MAX)
 		return reconcile_defer(r, e, why);
 	return reconcile_to(r, s);
-}
-
-/* The sides have moved: look at both again. */
-static enum go
-anew(struct reconcile *r, enum err e, const char *why)
-{
-	return reconcile_anew(r, STEP_HEAD, e, why);
 }
 
 /* 1. The name. */
@@ -335,7 +322,7 @@ static enum go
 compare_head(struct reconcile *r)
 {
 	if (!r->look.exists)
-		return r->remote ? reconcile_end(r, RECONCILE_ORPHAN, ERR_OK, orphan_text) : equal_and_clean(r);
+		return r->remote ? reconcile_orphan(r) : equal_and_clean(r);
 	reconcile_look_meta(r);
 	return reconcile_look_equal(r) ? equal_and_clean(r) : reconcile_to(r, STEP_LEASE);
 }
@@ -425,43 +412,6 @@ lease_take(struct reconcile *r)
 	return GO_WAIT;
 }
 
-static void
-on_uploads(void *arg, enum err e, const char *etag)
-{
-	struct reconcile *r = arg;
-
-	(void)etag;
-	r->op = NULL;
-	if (e != ERR_OK && e != ERR_UNSUPPORTED && e != ERR_NOTFOUND) {
-		reconcile_fail_r2(r, e, "R2, unfinished uploads");
-		return;
-	}
-	reconcile_to(r, STEP_HEAD);
-	reconcile_drive(r);
-}
-
-static enum go
-uploads_abort(struct reconcile *r)
-{
-	r->op = store_abort_uploads(r->env.r2, r->key, r->klen, on_uploads, r);
-	return GO_WAIT;
-}
-
-/* 4. What has R2? Then the file. In this order. */
-
-static enum go
-head_seen(struct reconcile *r, const struct store_meta *m)
-{
-	reconcile_take_meta(r, m);
-	return reconcile_to(r, STEP_LOOK);
-}
-
-static enum go
-head(struct reconcile *r)
-{
-	return reconcile_ask(r, head_seen);
-}
-
 bool
 reconcile_job_ended(struct reconcile *r)
 {
@@ -471,219 +421,7 @@ reconcile_job_ended(struct reconcile *r)
 	return true;
 }
 
-/*
- * On an armed site every write leaves a mark. Where the bytes differ and none stands, one was lost, perhaps of a write that R2 had first: the
- * file is no ground to overwrite that. Verify names the key, and a person decides.
- */
-static bool
-in_doubt(const struct reconcile *r)
-{
-	return r->lease.seen.gen == 0 && cluster_armed(r->env.cluster, NULL) == CLUSTER_ARMED &&
-	    !(r->remote && r->look.hashed && r->meta.has_md5 && memcmp(r->meta.md5, r->look.md5, sizeof r->look.md5) == 0);
-}
-
-static enum go
-compare(struct reconcile *r)
-{
-	reconcile_look_meta(r);
-	if (in_doubt(r))
-		return reconcile_end(r, RECONCILE_ORPHAN, ERR_OK, doubt_text);
-	return reconcile_to(r, reconcile_look_equal(r) ? STEP_FINISH : STEP_PACE);
-}
-
-static void
-on_looked(void *arg)
-{
-	struct reconcile *r = arg;
-	enum go go;
-
-	if (reconcile_job_ended(r))
-		return;
-	if (reconcile_look_rests(r, STEP_HEAD, &go))
-		go = r->look.exists ? compare(r) : reconcile_to(r, STEP_GONE);
-	if (go == GO_ON)
-		reconcile_drive(r);
-}
-
-static enum go
-look(struct reconcile *r)
-{
-	r->want_hash = true;
-	reconcile_look_start(r, on_looked);
-	return GO_WAIT;
-}
-
-/* 5. R2 takes one write a second of a key. Who has to wait holds nothing meanwhile. */
-
-static void
-on_pace(void *arg, enum err e, uint64_t wait_ms)
-{
-	struct reconcile *r = arg;
-
-	r->call = NULL;
-	if (e != ERR_OK) {
-		reconcile_fail(r, e, "Redis");
-		return;
-	}
-	if (wait_ms > 0) {
-		r->report.wait_ms = wait_ms;
-		reconcile_defer(r, ERR_BUSY, "it was written a moment ago, and R2 takes one write a second");
-		return;
-	}
-	r->report.wait_ms = r->conf->r2_write_interval;
-	reconcile_to(r, r->look.exists ? STEP_PUT : STEP_DELETE);
-	reconcile_drive(r);
-}
-
-static enum go
-pace(struct reconcile *r)
-{
-	/* A backfill's first copy of a file that nobody has touched. */
-	bool first = r->lease.seen.gen == 0 && !r->remote && r->look.exists;
-
-	if (r->conf->r2_write_interval == 0 || first)
-		return reconcile_to(r, r->look.exists ? STEP_PUT : STEP_DELETE);
-	r->call = marks_pace(r->env.cluster, r->key, r->klen, r->conf->r2_write_interval, on_pace, r);
-	return GO_WAIT;
-}
-
-/* 6. The bytes. */
-
-/* The end of a request that changes R2. false: it failed, and all is over. */
-static bool
-changed(struct reconcile *r, enum err e, const char *what)
-{
-	r->op = NULL;
-	/* Cut off: R2 may still carry it out. The lease's quarantine covers that. */
-	r->in_flight = e == ERR_TIMEOUT || e == ERR_CLOSED;
-	if (e == ERR_OK)
-		return true;
-	reconcile_fail_r2(r, e, what);
-	return false;
-}
-
-static void
-on_put(void *arg, enum err e, const char *etag)
-{
-	struct reconcile *r = arg;
-
-	(void)etag;	/* the store has compared it with the digest */
-	if (e == ERR_PRECOND || e == ERR_CHANGED) {
-		r->op = NULL;
-		r->in_flight = false;
-		if (anew(r, e, e == ERR_PRECOND ? "R2 has something else than it said" : "the file is being written") == GO_ON)
-			reconcile_drive(r);
-		return;
-	}
-	if (!changed(r, e, "R2, PUT"))
-		return;
-	r->report.bytes += r->look.st.size;
-	r->report.result = RECONCILE_COPIED;
-	reconcile_to(r, STEP_AGAIN);
-	reconcile_drive(r);
-}
-
-static enum go
-put(struct reconcile *r)
-{
-	struct store_put p = { .key = r->key, .klen = r->klen, .fd = r->fd, .size = r->look.st.size, .meta = &r->want,
-		.limit_ms = cluster_limit_ms(r->env.cluster) };
-
-	memcpy(p.md5, r->look.md5, sizeof p.md5);
-	memcpy(p.sha256, r->look.sha256, sizeof p.sha256);
-	if (r->remote)
-		p.fence.if_etag = r->meta.etag;
-	else
-		p.fence.if_absent = true;
-	r->in_flight = true;
-	r->op = store_put(r->env.r2, &p, on_put, r);
-	return GO_WAIT;
-}
-
-static void
-on_again(void *arg)
-{
-	struct reconcile *r = arg;
-	enum go go;
-
-	if (reconcile_job_ended(r))
-		return;
-	if (r->again_e != ERR_OK)
-		go = reconcile_fail(r, r->again_e, "the file");
-	else if (!local_same(&r->again, &r->look.st))
-		go = anew(r, ERR_CHANGED, "the file was written meanwhile");
-	else
-		go = reconcile_to(r, STEP_FINISH);
-	if (go == GO_ON)
-		reconcile_drive(r);
-}
-
-static enum go
-look_again(struct reconcile *r)
-{
-	reconcile_look_again(r, on_again);
-	return GO_WAIT;
-}
-
-/* 7. No file, and that is proven. */
-
-static enum go
-gone(struct reconcile *r)
-{
-	/* A tombstone is carried out though R2 has said that there is nothing: a HEAD's 404 has no body, and could be the bucket's. */
-	if ((r->lease.seen.gen > 0 && r->lease.seen.op == MARK_DELETE) || TRIP_MUTANT("delete-on-error"))
-		return reconcile_to(r, STEP_PACE);
-	return r->remote ? reconcile_end(r, RECONCILE_ORPHAN, ERR_OK, orphan_text) : reconcile_to(r, STEP_FINISH);
-}
-
-static void
-on_deleted(void *arg, enum err e, const char *etag)
-{
-	struct reconcile *r = arg;
-
-	(void)etag;
-	if (!changed(r, e == ERR_NOTFOUND ? ERR_OK : e, "R2, DELETE"))
-		return;
-	if (r->remote)
-		r->report.result = RECONCILE_DELETED;
-	reconcile_to(r, STEP_GONE_AGAIN);
-	reconcile_drive(r);
-}
-
-static enum go
-object_delete(struct reconcile *r)
-{
-	r->in_flight = true;
-	r->op = store_del(r->env.r2, r->key, r->klen, cluster_limit_ms(r->env.cluster), on_deleted, r);
-	return GO_WAIT;
-}
-
-static void
-on_gone_again(void *arg)
-{
-	struct reconcile *r = arg;
-	enum go go;
-
-	if (reconcile_job_ended(r))
-		return;
-	if (r->again_e != ERR_OK)
-		go = reconcile_fail(r, r->again_e, "the file");
-	else if (!r->gone)
-		go = anew(r, ERR_CHANGED, "a file came back meanwhile");
-	else
-		go = reconcile_to(r, STEP_FINISH);
-	if (go == GO_ON)
-		reconcile_drive(r);
-}
-
-static enum go
-gone_again(struct reconcile *r)
-{
-	reconcile_look_again(r, on_gone_again);
-	return GO_WAIT;
-}
-
-/* 8. Clear the mark, if nobody wrote since the lease was taken; drop the lease. */
+/* 4. Forth and back have files of their own. Behind both: clear the mark, if nobody wrote since the lease was taken; drop the lease. */
 
 static void
 on_finished(void *arg, enum err e, bool cleared)

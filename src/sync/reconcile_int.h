@@ -1,6 +1,6 @@
 /*
- * reconcile_int: what reconcile's files share. reconcile.c: the steps and what drives them. reconcile_look.c: the disk's side, on the
- * pool. reconcile_back.c, reconcile_fetch.c: from R2 to the disk.
+ * reconcile_int: what reconcile's files share. reconcile.c: what drives the steps, those up to the lease, the last one. reconcile_look.c:
+ * the disk's side, on the pool. reconcile_forth.c: from the disk to R2. reconcile_back.c, reconcile_fetch.c: from R2 to the disk.
  */
 #ifndef SYNC_RECONCILE_INT_H
 #define SYNC_RECONCILE_INT_H
@@ -126,6 +126,8 @@ enum go reconcile_end(struct reconcile *r, enum reconcile_result result, enum er
 enum go reconcile_fail(struct reconcile *r, enum err e, const char *what);
 enum go reconcile_fail_r2(struct reconcile *r, enum err e, const char *what);
 enum go reconcile_defer(struct reconcile *r, enum err e, const char *why);
+/* An object without a file, and no tombstone: left alone. */
+enum go reconcile_orphan(struct reconcile *r);
 /* The sides have moved: at s again, or, if that has happened too often, another time. */
 enum go reconcile_anew(struct reconcile *r, enum step s, enum err e, const char *why);
 /* A pool job has ended, but the lease is over: all ends. */
@@ -134,6 +136,17 @@ bool reconcile_job_ended(struct reconcile *r);
 enum go reconcile_ask(struct reconcile *r, enum go (*seen)(struct reconcile *r, const struct store_meta *m));
 /* R2's word on the object, NULL: it has none. */
 void reconcile_take_meta(struct reconcile *r, const struct store_meta *m);
+
+/* reconcile_forth.c: the steps of side local. */
+enum go reconcile_forth_uploads(struct reconcile *r);
+enum go reconcile_forth_head(struct reconcile *r);
+enum go reconcile_forth_look(struct reconcile *r);
+enum go reconcile_forth_pace(struct reconcile *r);
+enum go reconcile_forth_put(struct reconcile *r);
+enum go reconcile_forth_again(struct reconcile *r);
+enum go reconcile_forth_gone(struct reconcile *r);
+enum go reconcile_forth_delete(struct reconcile *r);
+enum go reconcile_forth_gone_again(struct reconcile *r);
 
 /* reconcile_back.c: the steps of side r2. */
 enum go reconcile_settle(struct reconcile *r);
