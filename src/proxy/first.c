@@ -7,19 +7,36 @@
 #include "proxy/server.h"
 
 static const char *
-reason(enum err e)
+reason_not_sent(enum err e)
 {
 	switch ((int)e) {
-	case ERR_PRECOND:
-		return "there is one already";
 	case ERR_BUSY:
 	case ERR_UNAVAIL:
 		return "the key's lease could not be had; nothing was written";
 	case ERR_NOSPACE:
 		return "no space left; nothing was written";
 	default:
-		return primary_refused(e) ? "R2 did not take it; nothing was written" : "R2's answer did not come: it may have been written";
+		return "the disk cannot be used now; nothing was written";
 	}
+}
+
+/* One code may come from before R2 was asked, from R2, and from behind it: what became of the write is its fate's to say. */
+static const char *
+reason(enum err e, enum primary_fate fate)
+{
+	if (e == ERR_PRECOND)
+		return "there is one already";
+	switch (fate) {
+	case PRIMARY_NOT_SENT:
+		return reason_not_sent(e);
+	case PRIMARY_REFUSED:
+		return "R2 did not take it; nothing was written";
+	case PRIMARY_UNKNOWN:
+		return "R2 has not confirmed it: it may have been written";
+	case PRIMARY_TAKEN:
+		break;
+	}
+	return "R2 has it, but that could not be recorded here";
 }
 
 static int
@@ -42,7 +59,7 @@ status_of(enum err e, bool created)
 }
 
 static void
-on_done(void *arg, enum err e, bool created)
+on_done(void *arg, enum err e, enum primary_fate fate, bool created)
 {
 	struct request *r = arg;
 	int status = status_of(e, created);
@@ -53,7 +70,7 @@ on_done(void *arg, enum err e, bool created)
 	else if (e == ERR_NOTFOUND)
 		request_go(r, request_answer(r, status, NULL, "no such file"));
 	else
-		request_go(r, request_answer(r, status, status == 503 ? "Retry-After: 5\r\n" : NULL, reason(e)));
+		request_go(r, request_answer(r, status, status == 503 ? "Retry-After: 5\r\n" : NULL, reason(e, fate)));
 }
 
 static void

@@ -65,6 +65,7 @@ struct primary_op {
 	struct store_op *send;
 	struct store *r2;
 	struct loop_call end;
+	enum primary_fate fate;
 	enum err e;
 	size_t klen;
 	char key[];
@@ -109,14 +110,14 @@ op_free(struct primary_op *op)
 }
 
 static void
-op_answer(struct primary_op *op, enum err e, bool created)
+op_answer(struct primary_op *op, enum err e, enum primary_fate fate, bool created)
 {
 	primary_done *done = op->done;
 	void *arg = op->arg;
 
 	op_free(op);
 	if (done != NULL)
-		done(arg, e, created);
+		done(arg, e, fate, created);
 }
 
 static void
@@ -133,10 +134,10 @@ op_ended(void *arg)
 	while (!list_empty(&op->overtaken)) {
 		struct primary_op *o = LIST_FIRST(&op->overtaken, struct primary_op, node);
 
-		op_answer(o, op->e == ERR_OK ? ERR_OK : op->e, created);
+		op_answer(o, op->e, op->fate, created);
 	}
 	k->running = NULL;
-	op_answer(op, e, created);
+	op_answer(op, e, op->fate, created);
 	key_next(k);
 }
 
@@ -153,6 +154,7 @@ op_undone(struct primary_op *op, enum err e)
 {
 	struct pkey *k = op->k;
 
+	op->fate = op->stage == OP_SEND ? PRIMARY_REFUSED : PRIMARY_NOT_SENT;
 	hold_drop(&op->hold);
 	if (op->intent != NULL)
 		dirty_abandon(k->p->deps.dirty, &op->intent);
@@ -179,6 +181,7 @@ op_unknown(struct primary_op *op, enum err e)
 {
 	log_warn("r2-first", "%s: nobody knows whether R2 has it: %s", log_key(op->k->key, op->k->klen), err_text(e));
 	hold_park(&op->hold);
+	op->fate = PRIMARY_UNKNOWN;
 	op->e = e;
 	op->stage = OP_CONFIRM;
 	dirty_unknown(op->k->p->deps.dirty, &op->intent, unknown_cb, op);
@@ -209,8 +212,9 @@ confirmed_cb(void *arg, enum err e)
 	op_end(op, e);
 }
 
-bool
-primary_refused(enum err e)
+/* Does this end of a request say that R2 has certainly not done it? */
+static bool
+refused(enum err e)
 {
 	switch ((int)e) {
 	case ERR_PRECOND:
@@ -238,13 +242,14 @@ sent_cb(void *arg, enum err e, const char *etag)
 	if (e == ERR_NOTFOUND && op->op == MARK_DELETE)
 		e = ERR_OK;
 	if (e != ERR_OK) {
-		if (primary_refused(e))
+		if (refused(e))
 			op_undone(op, e);
 		else
 			op_unknown(op, e);
 		return;
 	}
 	op->stage = OP_CONFIRM;
+	op->fate = PRIMARY_TAKEN;
 	if (!op->w.base.exists)
 		mirror_absent(op->k->p->deps.mirror, op->k->key, op->k->klen, op->seq);
 	hold_last(op->hold);

@@ -43,16 +43,22 @@ void primary_free(struct primary **p);
 /* Writes that are not ended. */
 size_t primary_count(const struct primary *p);
 
-/* OK, the mark is durable: created says whether there was none before. NOTFOUND: a DELETE of nothing. PRECOND: it must create, and there
- * is one. NOSPACE, IO: the journal. BUSY, UNAVAIL: the lease could not be had in time, nothing was sent. All else: R2's word, or none: then
- * it may have happened. */
-typedef void primary_done(void *arg, enum err e, bool created);
+/* What became of it at R2. */
+enum primary_fate {
+	PRIMARY_NOT_SENT,	/* R2 was not asked */
+	PRIMARY_REFUSED,	/* R2 has certainly not done it */
+	PRIMARY_UNKNOWN,	/* R2 may have done it, or may still do it */
+	PRIMARY_TAKEN		/* R2 has done it */
+};
+
+/* OK: R2 has it and the mark is durable; created says whether there was none before. NOTFOUND: a DELETE of nothing. PRECOND: it must
+ * create, and there is one. Else, NOT_SENT: BUSY, UNAVAIL: the lease could not be had in time; all else, NOSPACE too, is the disk's word,
+ * the site's or the journal's. REFUSED, UNKNOWN: R2's word, or none. TAKEN: why the mark could not be made durable. */
+typedef void primary_done(void *arg, enum err e, enum primary_fate fate, bool created);
 /* Takes the spool over (PUT). create: only if there is none. done may be NULL; primary_forget: it will not run. */
 struct primary_op;
 struct primary_op *primary_put(struct primary *p, const char *key, size_t klen, struct spool *body, bool create, primary_done *done, void *arg);
 struct primary_op *primary_delete(struct primary *p, const char *key, size_t klen, primary_done *done, void *arg);
-/* Does this end of a request say that R2 has certainly not done it? */
-bool primary_refused(enum err e);
 /* The client is gone: the write goes on. */
 void primary_forget(struct primary_op **op);
 

@@ -1,6 +1,7 @@
 /* primary: a real Redis, a real folder and journal, a store in memory that can be told to misbehave. */
 #include "sides.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,7 +33,25 @@ static struct {
 struct answer {
 	bool done, created;
 	enum err e;
+	enum primary_fate fate;
 };
+
+int __real_fdatasync(int fd);
+int __wrap_fdatasync(int fd);
+static int sync_error;		/* errno of the journal's syncs */
+
+int
+__wrap_fdatasync(int fd)
+{
+	errno = __atomic_load_n(&sync_error, __ATOMIC_SEQ_CST);
+	return errno != 0 ? -1 : __real_fdatasync(fd);
+}
+
+static void
+sync_fails(int errnum)
+{
+	__atomic_store_n(&sync_error, errnum, __ATOMIC_SEQ_CST);
+}
 
 static void
 on_up(void *arg, bool fresh)
@@ -132,12 +151,12 @@ teardown(void **state)
 }
 
 static void
-on_done(void *arg, enum err e, bool created)
+on_done(void *arg, enum err e, enum primary_fate fate, bool created)
 {
 	struct answer *a = arg;
 
 	assert_false(a->done);
-	*a = (struct answer){ true, created, e };
+	*a = (struct answer){ true, created, e, fate };
 }
 
 static struct primary_op *
@@ -170,7 +189,7 @@ put_now(const char *key, const char *text, bool create)
 static enum err
 delete_now(const char *key)
 {
-	struct answer a = { false, false, ERR_OK };
+	struct answer a = { .done = false };
 
 	primary_delete(t.primary, KEY(key), on_done, &a);
 	UNTIL(a.done);
@@ -301,11 +320,16 @@ after_hook(void *arg, const char *what)
 static void
 test_r2_fails(void **state)
 {
+	struct answer a;
+
 	(void)state;
 	sides_write("a.txt", "disk");
 	sides.fake.before = before_hook;
 	fail_with = ERR_DENIED;
-	assert_int_equal(put_now("a.txt", "x", false), ERR_DENIED);
+	put("a.txt", "x", false, &a);
+	UNTIL(a.done);
+	assert_int_equal(a.e, ERR_DENIED);
+	assert_int_equal(a.fate, PRIMARY_REFUSED);
 	assert_true(sides_object_is("a.txt", NULL));
 	UNTIL(dirty_count(t.dirty) == 1);
 	assert_mark("a.txt", "l p ");
@@ -313,8 +337,10 @@ test_r2_fails(void **state)
 	/* It did take it, but nobody heard. */
 	sides.fake.before = NULL;
 	sides.fake.after = after_hook;
-	assert_int_equal(put_now("b.txt", "x", false), ERR_TIMEOUT);
-	assert_true(primary_refused(ERR_DENIED) && primary_refused(ERR_TOOBIG) && !primary_refused(ERR_TIMEOUT));
+	put("b.txt", "x", false, &a);
+	UNTIL(a.done);
+	assert_int_equal(a.e, ERR_TIMEOUT);
+	assert_int_equal(a.fate, PRIMARY_UNKNOWN);
 	sides.fake.after = NULL;
 	assert_true(sides_object_is("b.txt", "x"));
 	/* A tombstone of the look stood: an unknown put keeps the side. */
@@ -322,6 +348,57 @@ test_r2_fails(void **state)
 	/* Its lease is left to its quarantine. */
 	assert_int_equal(redis_int(&redis, "HLEN r2shim:{test}:leases"), 1);
 	assert_int_equal(redis_int(&redis, "HLEN r2shim:{test}:open"), 0);
+}
+
+static enum err
+sync_fails_hook(void *arg, const char *what)
+{
+	(void)arg;
+	if (strcmp(what, "put") == 0)
+		sync_fails(EIO);
+	return ERR_OK;
+}
+
+/* The disk fails before R2 is asked, and behind its answer: the code may be the same, what became of the write is not. */
+static void
+test_disk_fails(void **state)
+{
+	struct answer a;
+
+	(void)state;
+	assert_int_equal(chdir(sides.root), 0);
+	/* At the look. */
+	assert_int_equal(rename(".r2shim-root", "elsewhere"), 0);
+	put("a.txt", "x", false, &a);
+	UNTIL(a.done);
+	assert_int_equal(a.e, ERR_SENTINEL);
+	assert_int_equal(a.fate, PRIMARY_NOT_SENT);
+	assert_int_equal(rename("elsewhere", ".r2shim-root"), 0);
+	assert_int_equal(chdir("/"), 0);
+	/* At the intent. */
+	sync_fails(EIO);
+	put("b.txt", "x", false, &a);
+	UNTIL(a.done);
+	assert_int_equal(a.e, ERR_IO);
+	assert_int_equal(a.fate, PRIMARY_NOT_SENT);
+	assert_true(sides_object_is("a.txt", NULL) && sides_object_is("b.txt", NULL));
+	sync_fails(0);
+	UNTIL(dirty_journal_state(t.dirty) == ERR_OK);
+	/* At the mark. */
+	sides.fake.before = sync_fails_hook;
+	put("c.txt", "x", false, &a);
+	UNTIL(a.done);
+	assert_int_equal(a.e, ERR_IO);
+	assert_int_equal(a.fate, PRIMARY_TAKEN);
+	assert_true(sides_object_is("c.txt", "x"));
+	sides.fake.before = NULL;
+	sync_fails(0);
+	UNTIL(dirty_journal_state(t.dirty) == ERR_OK);
+	put("c.txt", "y", false, &a);
+	UNTIL(a.done);
+	assert_int_equal(a.e, ERR_OK);
+	assert_int_equal(a.fate, PRIMARY_TAKEN);
+	assert_all_ended();
 }
 
 /* A key that is written fifty times at once: two PUTs, the last body, everybody is answered; other keys do not wait. */
@@ -396,7 +473,7 @@ test_delete(void **state)
 	/* A put and a delete that wait together: the newer one is carried out. */
 	assert_int_equal(put_now("b", "1", false), ERR_OK);
 	{
-		struct answer a, b = { false, false, ERR_OK };
+		struct answer a, b = { .done = false };
 
 		put("b", "2", false, &a);
 		primary_delete(t.primary, KEY("b"), on_done, &b);
@@ -498,8 +575,9 @@ main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_new_key), TEST(test_over_a_file), TEST(test_over_a_young_file), TEST(test_r2_fails), TEST(test_hot_key),
-		TEST(test_create_only), TEST(test_delete), TEST(test_busy_and_away), TEST(test_absence_has_no_identity), TEST(test_death),
+		TEST(test_new_key), TEST(test_over_a_file), TEST(test_over_a_young_file), TEST(test_r2_fails), TEST(test_disk_fails),
+		TEST(test_hot_key), TEST(test_create_only), TEST(test_delete), TEST(test_busy_and_away), TEST(test_absence_has_no_identity),
+		TEST(test_death),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
