@@ -221,17 +221,25 @@ writer_disk_spool(const struct reconcile_env *env)
 	return f;
 }
 
-void
-writer_spool_commit(struct writer_file **fp, writer_spool_done *done, void *arg)
+/* The caller's no more: the rest is written, then done or spooled, whichever is set, tells. */
+static void
+file_commit(struct writer_file **fp, writer_file_done *done, writer_spool_done *spooled, void *arg)
 {
 	struct writer_file *f = *fp;
 
 	*fp = NULL;
 	f->drained = NULL;
 	f->commit = true;
-	f->spooled = done;
+	f->done = done;
+	f->spooled = spooled;
 	f->done_arg = arg;
 	file_next(f);
+}
+
+void
+writer_spool_commit(struct writer_file **fp, writer_spool_done *done, void *arg)
+{
+	file_commit(fp, NULL, done, arg);
 }
 
 bool
@@ -250,14 +258,7 @@ writer_file_write(struct writer_file *f, const void *p, size_t n, void (*drained
 void
 writer_file_commit(struct writer_file **fp, writer_file_done *done, void *arg)
 {
-	struct writer_file *f = *fp;
-
-	*fp = NULL;
-	f->drained = NULL;
-	f->commit = true;
-	f->done = done;
-	f->done_arg = arg;
-	file_next(f);
+	file_commit(fp, done, NULL, arg);
 }
 
 void

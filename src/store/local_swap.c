@@ -318,6 +318,13 @@ undo(struct local_swap *s, int dir)
 		s->created = false;
 }
 
+/* What a rename that failed says: EINVAL and ENOSYS are of its flags, which not every file system knows. */
+static enum err
+rename_failed(void)
+{
+	return errno == EINVAL || errno == ENOSYS ? ERR_UNSUPPORTED : err_from_errno(errno);
+}
+
 static enum err
 rename_in(struct local_swap *s, int dir, const struct swap_id *ours)
 {
@@ -338,7 +345,7 @@ rename_in(struct local_swap *s, int dir, const struct swap_id *ours)
 	/* gone, or come: the judge looks at what is there. (Without a base only our own file can be missing.) */
 	if (errno == (s->base.exists ? ENOENT : EEXIST))
 		return ERR_OK;
-	return errno == EINVAL || errno == ENOSYS ? ERR_UNSUPPORTED : err_from_errno(errno);
+	return rename_failed();
 }
 
 static enum err
@@ -354,9 +361,7 @@ rename_out(struct local_swap *s, int dir)
 		return ERR_LEASE_LOST;
 	if (renameat2(dir, k.base, dir, s->tmp, RENAME_NOREPLACE) == 0 || errno == ENOENT)
 		return ERR_OK;
-	return errno == EINVAL || errno == ENOSYS ? ERR_UNSUPPORTED
-	       : errno == EEXIST                  ? ERR_STATE
-						  : err_from_errno(errno);
+	return errno == EEXIST ? ERR_STATE : rename_failed();
 }
 
 /* Note, look, rename, judge. */
