@@ -139,8 +139,9 @@ class Proc:
             return None
         for trace in list(self.traces):
             trace.detach()
-        self.signal(signal.SIGTERM)
+        # In this order: a SIGCONT takes away a SIGSTOP that is on its way, and LeakSanitizer's at the process's end would be waited for in vain.
         self.signal(signal.SIGCONT)
+        self.signal(signal.SIGTERM)
         return self.wait()
 
     def wait(self, timeout=None):
@@ -159,13 +160,14 @@ class Proc:
         lines = []
         for task in sorted(Path(f"/proc/{self.popen.pid}/task").glob("*")):
             try:
-                lines.append(f"{task.name} {(task / 'comm').read_text().strip()}: {(task / 'status').read_text().split('State:')[1].split()[0]}, "
-                             f"in {(task / 'wchan').read_text() or '?'}, system call {(task / 'syscall').read_text().split()[0]}")
-            except (OSError, IndexError):
+                status = dict(line.split(":\t", 1) for line in (task / "status").read_text().splitlines())
+                lines.append(f"{task.name} {status['Name']}: {status['State']}, traced by {status['TracerPid']}, "
+                             f"in {(task / 'wchan').read_text()}, system call {(task / 'syscall').read_text().split()[0]}")
+            except (OSError, KeyError):
                 pass		# it is ending
         if shutil.which("gdb"):
-            lines.append(subprocess.run(["gdb", "-q", "-batch", "-p", str(self.popen.pid), "-ex", "thread apply all bt 12"], capture_output=True,
-                                        text=True, stdin=subprocess.DEVNULL, env=clean_env(), timeout=60).stdout)
+            lines.append(subprocess.run(["gdb", "-q", "-batch", "-p", str(self.popen.pid), "-ex", "thread apply all bt 12"], text=True, env=clean_env(),
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60).stdout)
         return "\n".join(lines)
 
     def kill9(self):
