@@ -1,3 +1,4 @@
+#include "files.h"
 #include "sides.h"
 
 #include <fcntl.h>
@@ -77,13 +78,9 @@ void
 sides_write(const char *key, const char *text)
 {
 	char path[256];
-	int fd;
 
 	snprintf(path, sizeof path, "%s/%s", sides.root, key);
-	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
-	close(fd);
+	file_write(path, text, 0644);
 }
 
 bool

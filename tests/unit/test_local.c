@@ -1,5 +1,5 @@
 /* local: on a tree in /tmp with everything in it that a media root should not have. */
-#include "unit.h"
+#include "files.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -32,17 +32,6 @@ __wrap_fsync(int fd)
 	return __real_fsync(fd);
 }
 
-static void
-put_file(const char *path, const char *text)
-{
-	int dir = open(root, O_RDONLY | O_DIRECTORY), fd = openat(dir, path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
-
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
-	assert_int_equal(close(fd), 0);
-	assert_int_equal(close(dir), 0);
-}
-
 static enum err
 settle(const char *key)
 {
@@ -66,9 +55,9 @@ setup(void **state)
 	assert_int_equal(chdir(root), 0);
 	assert_int_equal(mkdir("d", 0755), 0);
 	assert_int_equal(mkdir("d/sub", 0755), 0);
-	put_file("d/f.txt", "hello");
-	put_file("d/caf\xe9", "latin");
-	put_file("d/e\xcc\x81.png", "nfd");
+	file_write("d/f.txt", "hello", 0644);
+	file_write("d/caf\xe9", "latin", 0644);
+	file_write("d/e\xcc\x81.png", "nfd", 0644);
 	assert_int_equal(symlink("f.txt", "d/link"), 0);
 	assert_int_equal(symlink("/etc/passwd", "d/out"), 0);
 	assert_int_equal(symlink("d", "dlink"), 0);
@@ -131,9 +120,9 @@ test_sentinel(void **state)
 	assert_int_equal(local_sentinel(l, &eb), ERR_SENTINEL);
 	assert_int_equal(local_open(&other, root, "demo", &eb), ERR_SENTINEL);
 	/* a longer id that begins alike is another */
-	put_file(".r2shim-root", "demo2\n");
+	file_write(".r2shim-root", "demo2\n", 0644);
 	assert_int_equal(local_sentinel(l, &eb), ERR_SENTINEL);
-	put_file(".r2shim-root", "demo");
+	file_write(".r2shim-root", "demo", 0644);
 	assert_int_equal(local_sentinel(l, &eb), ERR_OK);
 }
 
@@ -196,7 +185,7 @@ test_look(void **state)
 	assert_int_equal(a.mode, 0644);
 	assert_int_equal(local_look(l, Z("d/f.txt"), &b), ERR_OK);
 	assert_true(local_same(&a, &b));
-	put_file("d/f.txt.new", "hello");
+	file_write("d/f.txt.new", "hello", 0644);
 	assert_int_equal(rename("d/f.txt.new", "d/f.txt"), 0);
 	assert_int_equal(local_look(l, Z("d/f.txt"), &b), ERR_OK);
 	assert_false(local_same(&a, &b));
@@ -219,7 +208,7 @@ test_no_evidence(void **state)
 	assert_int_equal(open_key("d/missing"), ERR_SENTINEL);
 	assert_int_equal(look("d/f.txt", &exists), ERR_OK); /* what is there is there */
 	assert_true(exists);
-	put_file(".r2shim-root", "demo\n");
+	file_write(".r2shim-root", "demo\n", 0644);
 	assert_int_equal(look("d/missing", &exists), ERR_OK);
 
 	/* another folder in the root's place, even with a sentinel */
@@ -227,13 +216,13 @@ test_no_evidence(void **state)
 	assert_int_equal(rename(root, away), 0);
 	assert_int_equal(look("d/missing", &exists), ERR_SENTINEL);
 	assert_int_equal(mkdir(root, 0755), 0);
-	put_file(".r2shim-root", "demo\n");
+	(void)snprintf(sentinel, sizeof(sentinel), "%s/.r2shim-root", root);
+	file_write(sentinel, "demo\n", 0644);
 	assert_int_equal(look("d/missing", &exists), ERR_SENTINEL);
 	assert_int_equal(look("x", &exists), ERR_SENTINEL);
 
 	if (geteuid() != 0)
 		return;
-	(void)snprintf(sentinel, sizeof(sentinel), "%s/.r2shim-root", root);
 	assert_int_equal(unlink(sentinel), 0);
 	assert_int_equal(rmdir(root), 0);
 	assert_int_equal(rename(away, root), 0);
@@ -260,7 +249,7 @@ test_digest(void **state)
 	(void)state;
 	memset(big, 'x', 699999);
 	big[699999] = '\0';
-	put_file("big", big);
+	file_write("big", big, 0644);
 	assert_int_equal(local_open_key(l, Z("big"), &fd, &st), ERR_OK);
 	assert_int_equal(local_digest(fd, st.size, md5, sha, NULL), ERR_OK);
 	digest_md5(big, 699999, want_md5);
@@ -271,7 +260,7 @@ test_digest(void **state)
 	assert_int_equal(local_digest(fd, st.size + 1, md5, sha, NULL), ERR_CHANGED);
 	assert_int_equal(local_digest(fd, st.size, md5, sha, &stop), ERR_CANCELLED);
 	assert_int_equal(close(fd), 0);
-	put_file("empty", "");
+	file_write("empty", "", 0644);
 	assert_int_equal(local_open_key(l, Z("empty"), &fd, &st), ERR_OK);
 	assert_int_equal(local_digest(fd, 0, md5, sha, NULL), ERR_OK);
 	assert_int_equal(md5[0], 0xd4);
@@ -389,12 +378,12 @@ test_list(void **state)
 	expect_list("d/", NULL, 10, "caf\xe9 e\xcc\x81.png f.txt sub/");
 	expect_list("", NULL, 10, "d/");
 	expect_list("d/sub/", NULL, 10, "");
-	put_file("d/sub/B", "");
-	put_file("d/sub/a", "x");
-	put_file("d/sub/a.", "");
-	put_file("d/sub/b", "");
-	put_file("d/sub/.r2shim-tmp-1", "");
-	put_file("d/sub/.hidden", "");
+	file_write("d/sub/B", "", 0644);
+	file_write("d/sub/a", "x", 0644);
+	file_write("d/sub/a.", "", 0644);
+	file_write("d/sub/b", "", 0644);
+	file_write("d/sub/.r2shim-tmp-1", "", 0644);
+	file_write("d/sub/.hidden", "", 0644);
 	expect_list("d/sub/", NULL, 5, ".hidden B a a. b");
 	expect_list("d/sub/", NULL, 2, ".hidden B .B");
 	expect_list("d/sub/", "B", 2, "a a. .a.");

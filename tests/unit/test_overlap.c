@@ -183,6 +183,36 @@ silent(int fd)
 	return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
 }
 
+/* The application's side of a request, its head heard. */
+static int
+forwarded(struct str *in)
+{
+	int a = accepted();
+
+	assert_true(hear(a, in, "\r\n\r\n"));
+	return a;
+}
+
+/* Sends a request, or a part of one, whose intent then stands at the gate. */
+static void
+held(int c, const char *head, size_t body, const char *end)
+{
+	gate_set(true, 0);
+	say(c, head);
+	say_body(c, body);
+	say(c, end);
+	gate_wait();
+}
+
+/* The client hears a head that begins so. */
+static void
+answered(int c, struct str *in, const char *status)
+{
+	str_clear(in);
+	assert_true(hear(c, in, "\r\n\r\n"));
+	assert_memory_equal(in->p, status, strlen(status));
+}
+
 /* A whole other request: when it is through, the proxy has done all that it can do with what it was sent before. */
 static void
 settle(void)
@@ -191,8 +221,7 @@ settle(void)
 	int c = client(), a;
 
 	say(c, "GET /page HTTP/1.1\r\nHost: s\r\nConnection: close\r\n\r\n");
-	a = accepted();
-	assert_true(hear(a, &in, "\r\n\r\n"));
+	a = forwarded(&in);
 	say(a, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
 	str_clear(&in);
 	assert_true(hear(c, &in, "\r\n\r\nok"));
@@ -288,12 +317,8 @@ upload(int c, const char *head, size_t first, struct str *in)
 {
 	int a;
 
-	gate_set(true, 0);
-	say(c, head);
-	say_body(c, BODY);
-	gate_wait();
-	a = accepted();
-	assert_true(hear(a, in, "\r\n\r\n"));
+	held(c, head, BODY, "");
+	a = forwarded(in);
 	hear_body(a, in, first);
 	settle();
 	assert_true(silent(a));
@@ -317,9 +342,7 @@ test_length(void **state)
 		gate_set(false, 0);
 		hear_body(a, &in, BODY);
 		say(a, "HTTP/1.1 201 Created\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-		str_clear(&in);
-		assert_true(hear(c, &in, "\r\n\r\n"));
-		assert_memory_equal(in.p, "HTTP/1.1 201", 12);
+		answered(c, &in, "HTTP/1.1 201");
 		str_clear(&in);
 		close(a);
 		close(c);
@@ -336,11 +359,7 @@ test_chunked(void **state)
 	size_t at;
 
 	(void)state;
-	gate_set(true, 0);
-	say(c, "POST /upload/x HTTP/1.1\r\nHost: s\r\nTransfer-Encoding: chunked\r\n\r\n1388\r\n");
-	say_body(c, BODY);
-	say(c, "\r\n0\r\n\r\n");
-	gate_wait();
+	held(c, "POST /upload/x HTTP/1.1\r\nHost: s\r\nTransfer-Encoding: chunked\r\n\r\n1388\r\n", BODY, "\r\n0\r\n\r\n");
 	a = accepted();
 	assert_true(hear(a, &in, "x\r\n"));
 	settle();
@@ -351,9 +370,7 @@ test_chunked(void **state)
 	assert_true(hear(a, &in, "\r\n0\r\n\r\n"));
 	assert_true(in.len - at >= 1024 && in.len - at < 1100);
 	say(a, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
-	str_clear(&in);
-	assert_true(hear(c, &in, "\r\n\r\n"));
-	assert_memory_equal(in.p, "HTTP/1.1 204", 12);
+	answered(c, &in, "HTTP/1.1 204");
 	close(a);
 	close(c);
 	str_fini(&in);
@@ -367,21 +384,15 @@ test_released_within(void **state)
 	int c = client(), a;
 
 	(void)state;
-	gate_set(true, 0);
-	say(c, post);
-	say_body(c, 3000);
-	gate_wait();
-	a = accepted();
-	assert_true(hear(a, &in, "\r\n\r\n"));
+	held(c, post, 3000, "");
+	a = forwarded(&in);
 	hear_body(a, &in, 3000 - 1024);
 	gate_set(false, 0);
 	hear_body(a, &in, 3000);
 	say_body(c, BODY - 3000);
 	hear_body(a, &in, BODY);
 	close(a);
-	str_clear(&in);
-	assert_true(hear(c, &in, "\r\n\r\n"));
-	assert_memory_equal(in.p, "HTTP/1.1 502", 12);
+	answered(c, &in, "HTTP/1.1 502");
 	close(c);
 	str_fini(&in);
 }
@@ -395,18 +406,13 @@ test_no_body(void **state)
 	int c = client(), a;
 
 	(void)state;
-	gate_set(true, 0);
-	say(c, "DELETE /media/f HTTP/1.1\r\nHost: s\r\n\r\n");
-	gate_wait();
+	held(c, "DELETE /media/f HTTP/1.1\r\nHost: s\r\n\r\n", 0, "");
 	settle();
 	assert_int_equal(poll(&p, 1, 0), 0);
 	gate_set(false, 0);
-	a = accepted();
-	assert_true(hear(a, &in, "\r\n\r\n"));
+	a = forwarded(&in);
 	say(a, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
-	str_clear(&in);
-	assert_true(hear(c, &in, "\r\n\r\n"));
-	assert_memory_equal(in.p, "HTTP/1.1 204", 12);
+	answered(c, &in, "HTTP/1.1 204");
 	close(a);
 	close(c);
 	str_fini(&in);
@@ -449,8 +455,7 @@ test_refused(void **state)
 			settle();
 		}
 		gate_set(false, early != 0 ? EIO : ENOSPC);
-		assert_true(hear(c, &out, "\r\n\r\n"));
-		assert_memory_equal(out.p, early != 0 ? "HTTP/1.1 503" : "HTTP/1.1 507", 12);
+		answered(c, &out, early != 0 ? "HTTP/1.1 503" : "HTTP/1.1 507");
 		assert_false(hear(a, &in, "never"));
 		assert_non_null(strstr(in.p, "\r\n\r\n"));
 		assert_int_equal(in.len, (size_t)(strstr(in.p, "\r\n\r\n") + 4 - in.p) + BODY - 1024);
@@ -499,12 +504,8 @@ test_gone(void **state)
 	int c = client(), a;
 
 	(void)state;
-	gate_set(true, 0);
-	say(c, post);
-	say_body(c, 3000);
-	gate_wait();
-	a = accepted();
-	assert_true(hear(a, &in, "\r\n\r\n"));
+	held(c, post, 3000, "");
+	a = forwarded(&in);
 	close(c);
 	assert_false(hear(a, &in, "never"));
 	close(a);
@@ -514,9 +515,7 @@ test_gone(void **state)
 	c = client();
 	a = upload(c, post, BODY - 1024, &in);
 	close(a);
-	str_clear(&in);
-	assert_true(hear(c, &in, "\r\n\r\n"));
-	assert_memory_equal(in.p, "HTTP/1.1 502", 12);
+	answered(c, &in, "HTTP/1.1 502");
 	gate_set(false, 0);
 	settle();
 	close(c);
@@ -532,27 +531,18 @@ test_store(void **state)
 	int c = client();
 
 	(void)state;
-	gate_set(true, 0);
-	say(c, put);
-	say_body(c, BODY);
-	gate_wait();
+	held(c, put, BODY, "");
 	settle();
 	assert_true(silent(c));
 	assert_int_not_equal(access("media/own/f", F_OK), 0);
 	gate_set(false, 0);
-	assert_true(hear(c, &in, "\r\n\r\n"));
-	assert_memory_equal(in.p, "HTTP/1.1 201", 12);
+	answered(c, &in, "HTTP/1.1 201");
 	assert_int_equal(access("media/own/f", F_OK), 0);
 	assert_int_equal(unlink("media/own/f"), 0);
-	str_clear(&in);
-	gate_set(true, 0);
-	say(c, put);
-	say_body(c, BODY);
-	gate_wait();
+	held(c, put, BODY, "");
 	settle();
 	gate_set(false, ENOSPC);
-	assert_true(hear(c, &in, "\r\n\r\n"));
-	assert_memory_equal(in.p, "HTTP/1.1 507", 12);
+	answered(c, &in, "HTTP/1.1 507");
 	assert_int_not_equal(access("media/own/f", F_OK), 0);
 	close(c);
 	str_fini(&in);

@@ -2,9 +2,9 @@
  * reconcile, from R2 to the disk: a real Redis, a real folder, a store in memory. What a swap does between its own steps is
  * test_swap's; here it is what surrounds it: the mark, the lease, R2 that changes, a site that writes, deaths.
  */
+#include "files.h"
 #include "sides.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -36,11 +36,7 @@ static struct {
 static void
 write_file(const char *text)
 {
-	int fd = open(key, O_WRONLY | O_CREAT | O_TRUNC, 0640);
-
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
-	close(fd);
+	file_write(key, text, 0640);
 }
 
 static void
@@ -48,20 +44,6 @@ old_file(const char *text)
 {
 	write_file(text);
 	run_for(15);
-}
-
-static bool
-file_is(const char *text)
-{
-	char buf[64];
-	int fd = open(key, O_RDONLY);
-	ssize_t n;
-
-	if (fd < 0)
-		return *text == '\0';
-	n = read(fd, buf, sizeof buf);
-	close(fd);
-	return *text != '\0' && n == (ssize_t)strlen(text) && memcmp(buf, text, (size_t)n) == 0;
 }
 
 static struct local_stat
@@ -97,14 +79,7 @@ object_is(const char *text)
 static bool
 leftovers(void)
 {
-	DIR *d = opendir(sides.root);
-	struct dirent *e;
-	bool found = false;
-
-	while ((e = readdir(d)) != NULL)
-		found = found || strncmp(e->d_name, ".r2shim-swap", 12) == 0;
-	closedir(d);
-	return found;
+	return folder_has(sides.root, ".r2shim-swap");
 }
 
 /* Marks. */
@@ -194,7 +169,7 @@ test_restore(void **state)
 	assert_int_equal(sides.rep.gen, gen);
 	assert_int_equal(sides.rep.bytes, 9);
 	assert_string_equal(sides.rep.why, "");
-	assert_true(file_is("new bytes"));
+	assert_true(file_is(key, "new bytes"));
 	st = look();
 	assert_int_equal(st.mtime_ns, MTIME);
 	assert_int_equal(st.mode, 0640);	/* the site's own, not R2's */
@@ -242,7 +217,7 @@ test_remove(void **state)
 	owed(MARK_DELETE);
 	assert_int_equal(sides_go(key), RECONCILE_REMOVED);
 	assert_true(sides.rep.clean);
-	assert_true(file_is(""));
+	assert_true(file_is(key, ""));
 	assert_false(leftovers());
 	owed(MARK_DELETE);
 	assert_int_equal(sides_go(key), RECONCILE_EQUAL);
@@ -252,7 +227,7 @@ test_remove(void **state)
 	owed(MARK_PUT);
 	assert_int_equal(sides_go(key), RECONCILE_FAILED);
 	assert_int_equal(sides.rep.e, ERR_NOTFOUND);
-	assert_true(file_is("only here") && sides_mark_now(key).gen > 0);
+	assert_true(file_is(key, "only here") && sides_mark_now(key).gen > 0);
 	UNTIL(!sides_leased());
 	assert_int_equal(sides.fake.puts, 0);
 }
@@ -270,7 +245,7 @@ test_later(void **state)
 	old_file("later");
 	owed_since(&base, MARK_PUT);
 	assert_int_equal(sides_go(key), RECONCILE_COPIED);
-	assert_true(sides.rep.clean && object_is("later") && file_is("later"));
+	assert_true(sides.rep.clean && object_is("later") && file_is(key, "later"));
 	/* over R2's delete, too */
 	fakestore_set(&sides.fake, key, "x");
 	owed_since(&base, MARK_DELETE);
@@ -282,7 +257,7 @@ test_later(void **state)
 	object("new");
 	owed_since(&base, MARK_PUT);
 	assert_int_equal(sides_go(key), RECONCILE_DELETED);
-	assert_true(sides.rep.clean && object_is("") && file_is(""));
+	assert_true(sides.rep.clean && object_is("") && file_is(key, ""));
 	/* a file where there was none */
 	base = look();
 	old_file("first");
@@ -307,12 +282,9 @@ static void
 site_renames(void)
 {
 	char path[128];
-	int fd;
 
 	snprintf(path, sizeof path, "%s/upload", sides.root);
-	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
-	assert_int_equal(write(fd, "site's", 6), 6);
-	close(fd);
+	file_write(path, "site's", 0644);
 	assert_int_equal(rename(path, key), 0);
 	snprintf(t.want, sizeof t.want, "site's");
 }
@@ -369,9 +341,9 @@ test_written_meanwhile(void **state)
 						break;
 					/* A late write to R2 must have been seen, or come after the last look. */
 					if (a == 3 && sides.rep.clean)
-						assert_true(file_is(t.want));
+						assert_true(file_is(key, t.want));
 					converge();
-					if (!file_is(t.want) || !object_is(t.want) || leftovers())
+					if (!file_is(key, t.want) || !object_is(t.want) || leftovers())
 						fail_msg("absent %u act %zu at %s %u: \"%s\"", absent, a, ops[o], n, t.want);
 					ran++;
 				}
@@ -389,7 +361,7 @@ test_bad_bytes(void **state)
 	assert_int_equal(sides_go(key), RECONCILE_FAILED);
 	assert_int_equal(sides.rep.e, ERR_BADDIGEST);
 	assert_true(sides.rep.r2);
-	assert_true(file_is("base") && sides_mark_now(key).side == MARK_R2 && !leftovers());
+	assert_true(file_is(key, "base") && sides_mark_now(key).side == MARK_R2 && !leftovers());
 	sides.fake.corrupt = false;
 	UNTIL(!sides_leased());
 	assert_int_equal(sides_go(key), RECONCILE_RESTORED);
@@ -449,7 +421,7 @@ test_no_space(void **state)
 	assert_int_equal(sides.rep.e, ERR_NOSPACE);
 	assert_non_null(strstr(sides.rep.why, "min-free"));
 	assert_int_equal(sides.fake.gets, 0);
-	assert_true(file_is("base") && !leftovers());
+	assert_true(file_is(key, "base") && !leftovers());
 	UNTIL(!sides_leased());
 	/* what needs no room is done */
 	sides.fake.before = NULL;
@@ -470,7 +442,7 @@ test_in_use(void **state)
 	fd = open(key, O_RDWR);
 	assert_int_equal(sides_go(key), RECONCILE_DEFERRED);
 	assert_int_equal(sides.rep.e, ERR_BUSY);
-	assert_true(file_is("base") && !leftovers() && sides_mark_now(key).side == MARK_R2);
+	assert_true(file_is(key, "base") && !leftovers() && sides_mark_now(key).side == MARK_R2);
 	UNTIL(!sides_leased());
 	assert_int_equal(flock(fd, LOCK_EX), 0);
 	assert_int_equal(sides_go(key), RECONCILE_DEFERRED);
@@ -478,7 +450,7 @@ test_in_use(void **state)
 	close(fd);
 	UNTIL(!sides_leased());
 	assert_int_equal(sides_go(key), RECONCILE_RESTORED);
-	assert_true(sides.rep.clean && file_is("new"));
+	assert_true(sides.rep.clean && file_is(key, "new"));
 }
 
 static void
@@ -528,7 +500,7 @@ test_mark_moves(void **state)
 			assert_true(sides_mark_now(key).gen > 0);
 			UNTIL(!sides_leased());
 			converge();
-			assert_true(file_is("new") && object_is("new") && !leftovers());
+			assert_true(file_is(key, "new") && object_is("new") && !leftovers());
 		}
 }
 
@@ -546,10 +518,10 @@ test_lease_lost(void **state)
 	redis_wait(loop, &sides.done);
 	assert_int_equal(sides.rep.result, RECONCILE_FAILED);
 	assert_int_equal(sides.rep.e, ERR_LEASE_LOST);
-	assert_true(file_is("base"));
+	assert_true(file_is(key, "base"));
 	sides.fake.hold = NULL;
 	assert_int_equal(sides_go(key), RECONCILE_RESTORED);
-	assert_true(sides.rep.clean && file_is("new") && !leftovers());
+	assert_true(sides.rep.clean && file_is(key, "new") && !leftovers());
 }
 
 static enum err
@@ -578,7 +550,7 @@ test_r2_down(void **state)
 		assert_int_equal(sides_go(key), RECONCILE_FAILED);
 		assert_int_equal(sides.rep.e, ERR_UNAVAIL);
 		assert_true(sides.rep.r2);
-		assert_true(file_is(i < 2 ? "base" : "new"));
+		assert_true(file_is(key, i < 2 ? "base" : "new"));
 		UNTIL(!sides_leased());
 	}
 	/* Ours is in place, and the mark knows it; what it replaced was still there. */
@@ -592,7 +564,7 @@ test_r2_down(void **state)
 		assert_true(marks_base_same(&m.base, &now));
 	}
 	assert_int_equal(sides_go(key), RECONCILE_EQUAL);
-	assert_true(sides.rep.clean && file_is("new") && !leftovers());
+	assert_true(sides.rep.clean && file_is(key, "new") && !leftovers());
 	assert_int_equal(sides.fake.gets, 2);
 }
 
@@ -618,7 +590,7 @@ test_no_bucket(void **state)
 			owed(op ? MARK_DELETE : MARK_PUT);
 			assert_int_equal(sides_go(key), RECONCILE_FAILED);
 			assert_int_equal(sides.rep.e, ERR_NOBUCKET);
-			assert_true(sides.rep.r2 && sides_mark_now(key).gen > 0 && file_is(absent ? "" : "base"));
+			assert_true(sides.rep.r2 && sides_mark_now(key).gen > 0 && file_is(key, absent ? "" : "base"));
 			UNTIL(!sides_leased());
 		}
 	sides.fake.before = NULL;
@@ -658,7 +630,7 @@ broken_off(unsigned at, void (*act)(void))
 	run_for(15);
 	UNTIL(!sides_leased());
 	converge();
-	if (!file_is(t.want) || !object_is(t.want) || leftovers())
+	if (!file_is(key, t.want) || !object_is(t.want) || leftovers())
 		fail_msg("broken off at %u: \"%s\"", at, t.want);
 	return true;
 }
@@ -741,24 +713,24 @@ test_leavings(void **state)
 	object("new");
 	owed(MARK_PUT);
 	dies("judge", site_renames);
-	assert_true(file_is("new") && leftovers());
+	assert_true(file_is(key, "new") && leftovers());
 	assert_int_equal(sides_go(key), RECONCILE_COPIED);
-	assert_true(sides.rep.clean && file_is("site's") && object_is("site's") && !leftovers());
+	assert_true(sides.rep.clean && file_is(key, "site's") && object_is("site's") && !leftovers());
 	/* A file where there was none, and the site removes it: a later delete, although the mark says that there was none. */
 	assert_int_equal(unlink(key), 0);
 	object("new");
 	owed(MARK_PUT);
 	dies("judge", NULL);
-	assert_true(file_is("new"));
+	assert_true(file_is(key, "new"));
 	assert_int_equal(unlink(key), 0);
 	assert_int_equal(sides_go(key), RECONCILE_DELETED);
-	assert_true(sides.rep.clean && file_is("") && object_is("") && !leftovers());
+	assert_true(sides.rep.clean && file_is(key, "") && object_is("") && !leftovers());
 	/* ... and if nobody does anything it is equal, and the mark knew it */
 	object("new");
 	owed_since(&none, MARK_PUT);
 	dies("end", NULL);
 	assert_int_equal(sides_go(key), RECONCILE_EQUAL);
-	assert_true(sides.rep.clean && file_is("new") && !leftovers());
+	assert_true(sides.rep.clean && file_is(key, "new") && !leftovers());
 	/* Before the rename: as if nothing had been. */
 	run_for(15);
 	object("new");
@@ -767,22 +739,22 @@ test_leavings(void **state)
 	dies("rename", NULL);
 	assert_true(leftovers());
 	assert_int_equal(sides_go(key), RECONCILE_RESTORED);
-	assert_true(sides.rep.clean && file_is("new") && !leftovers());
+	assert_true(sides.rep.clean && file_is(key, "new") && !leftovers());
 	/* The mark was lost with Redis, and its key is clean: the taken-out file is not. */
 	for (unsigned marked = 0; marked < 2; marked++) {
 		run_for(15);
 		object("new");
 		dies("judge", site_renames);
-		assert_true(file_is("new"));
+		assert_true(file_is(key, "new"));
 		if (marked)
 			sides_mark(key, MARK_DISK(MARK_PUT));
 		assert_int_equal(sides_go(key), RECONCILE_COPIED);
-		assert_true(sides.rep.clean && file_is("site's") && object_is("site's") && !leftovers());
+		assert_true(sides.rep.clean && file_is(key, "site's") && object_is("site's") && !leftovers());
 	}
 	dies("judge", site_renames);
 	sides_mark(key, MARK_DISK(MARK_DELETE));
 	assert_int_equal(sides_go(key), RECONCILE_COPIED);	/* its mtime is another */
-	assert_true(sides.rep.clean && file_is("site's") && object_is("site's") && !leftovers());
+	assert_true(sides.rep.clean && file_is(key, "site's") && object_is("site's") && !leftovers());
 }
 
 /* A write of unknown outcome: its base is in doubt, and stays so. */
@@ -805,7 +777,7 @@ test_unconfirmed(void **state)
 	sides.fake.arg = (char[]){ "head" };
 	t.at = 2;
 	assert_int_equal(sides_go(key), RECONCILE_FAILED);
-	assert_true(file_is("new"));
+	assert_true(file_is(key, "new"));
 	m = sides_mark_now(key);
 	st = look();
 	w.base = reconcile_base(&st);
@@ -828,7 +800,7 @@ test_committed(void **state)
 	object("new");
 	assert_int_equal(sides_go(key), RECONCILE_EQUAL);
 	assert_true(sides.rep.clean);
-	assert_true(file_is("old"));
+	assert_true(file_is(key, "old"));
 	assert_int_equal(redis_int(&redis, "ZCARD r2shim:{test}:debt"), 0);
 	owed(MARK_PUT);
 	old_file("later");

@@ -4,9 +4,8 @@
  * the name, and what the caller is told to be the known state of the disk is never true of a file that the site wrote.
  * On whatever file systems there are: /tmp and /dev/shm.
  */
-#include "unit.h"
+#include "files.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -41,7 +40,7 @@ enum act {
 	ACT_COUNT
 };
 
-enum { STOCK = 100 };
+enum { STOCK = 100, MODE = 0640 };
 static unsigned stock, used;
 
 static struct {
@@ -58,30 +57,6 @@ static struct {
 	bool waiter_wrote; /* ... and it found a file to write */
 	char thread_text[16];
 } w;
-
-static void
-put_file(const char *name, const char *text)
-{
-	int fd = open(name, O_WRONLY | O_CREAT | O_TRUNC, 0640);
-
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
-	assert_int_equal(close(fd), 0);
-}
-
-static bool
-file_is(const char *text)
-{
-	char buf[64];
-	int fd = open(key, O_RDONLY);
-	ssize_t n;
-
-	if (fd < 0)
-		return text[0] == '\0' && errno == ENOENT;
-	n = read(fd, buf, sizeof(buf));
-	assert_int_equal(close(fd), 0);
-	return n == (ssize_t)strlen(text) && memcmp(buf, text, (size_t)n) == 0;
-}
 
 static struct local_stat
 look(void)
@@ -106,15 +81,7 @@ age(void)
 static bool
 leftovers(void)
 {
-	DIR *d = opendir("d");
-	struct dirent *e;
-	bool found = false;
-
-	assert_non_null(d);
-	while ((e = readdir(d)) != NULL)
-		found = found || strncmp(e->d_name, ".r2shim", 7) == 0;
-	assert_int_equal(closedir(d), 0);
-	return found;
+	return folder_has("d", ".r2shim");
 }
 
 /* A folder d with an old file in it: made in stock and renamed, as a file keeps its ctime when its folder is renamed.
@@ -129,7 +96,7 @@ fresh_folder(void)
 			(void)snprintf(name, sizeof(name), "stock%u", stock);
 			assert_int_equal(mkdir(name, 0755), 0);
 			assert_int_equal(chdir(name), 0);
-			put_file("a.txt", "base");
+			file_write("a.txt", "base", MODE);
 			assert_int_equal(chdir(root), 0);
 		}
 		age();
@@ -221,7 +188,7 @@ site_acts(enum act a, const char *text)
 {
 	switch (a) {
 	case ACT_RENAME:
-		put_file("d/upload", text);
+		file_write("d/upload", text, MODE);
 		assert_int_equal(rename("d/upload", key), 0);
 		break;
 	case ACT_REWRITE:
@@ -236,7 +203,7 @@ site_acts(enum act a, const char *text)
 		return;
 	case ACT_REMAKE:
 		(void)unlink(key);
-		put_file(key, text);
+		file_write(key, text, MODE);
 		break;
 	case ACT_NOTHING:
 	case ACT_COUNT:
@@ -412,7 +379,7 @@ check_site_won(enum verb v, struct known k)
 {
 	struct local_stat st = look();
 
-	CHECK(file_is(w.want) || (w.waiter_wrote && file_is(w.thread_text)));
+	CHECK(file_is(key, w.want) || (w.waiter_wrote && file_is(key, w.thread_text)));
 	/* Whatever the mark knows must not be what the site left: else its event would be taken for an old one. A
 	 * delete that both wanted is no contradiction. */
 	CHECK(k.local || !same_file(&k.base, &st) || (v == DELETE && !st.exists));
@@ -430,7 +397,7 @@ test_undisturbed(void **state)
 	for (enum verb v = 0; v < VERBS; v++) {
 		begin(v, &k);
 		assert_int_equal(run(v, &k), ERR_OK);
-		assert_true(file_is(carried(v)));
+		assert_true(file_is(key, carried(v)));
 		assert_false(k.local);
 		assert_false(leftovers());
 		assert_true(w.step >= 3);
@@ -439,7 +406,7 @@ test_undisturbed(void **state)
 
 			assert_true(same_file(&k.base, &st));
 			assert_int_equal(st.mtime_ns, 1700000000123456789);
-			assert_int_equal(st.mode, v == PUT_OVER ? 0640 : 0644);
+			assert_int_equal(st.mode, v == PUT_OVER ? MODE : 0644);
 		}
 	}
 }
@@ -556,7 +523,7 @@ test_death(void **state)
 				if (w.wrote)
 					check_site_won(v, k);
 				else
-					CHECK(!k.local && file_is(carried(v)) && !leftovers());
+					CHECK(!k.local && file_is(key, carried(v)) && !leftovers());
 				ran++;
 			}
 	w.die_at = 0;
@@ -586,7 +553,7 @@ test_death_twice(void **state)
 					break;
 				w.die_at = w.step = 0;
 				CHECK(run_again(v, &k) == ERR_OK);
-				CHECK(!k.local && file_is(carried(v)) && !leftovers());
+				CHECK(!k.local && file_is(key, carried(v)) && !leftovers());
 				ran++;
 			}
 	print_message("    %s: %u deaths after a death\n", folder, ran);
@@ -651,7 +618,7 @@ test_open_for_writing(void **state)
 	assert_int_equal(carry(s, PUT_OVER, &k), ERR_BUSY);
 	local_swap_free(&s);
 	/* nothing was touched: whoever has it open may never write at all, and R2's bytes are still owed */
-	assert_true(file_is("base"));
+	assert_true(file_is(key, "base"));
 	assert_false(leftovers());
 	begin(DELETE, &k);
 	assert_int_equal(close(writer), 0);
@@ -660,12 +627,12 @@ test_open_for_writing(void **state)
 	err = carry(s, DELETE, &k);
 	local_swap_free(&s);
 	assert_int_equal(err, ERR_BUSY);
-	assert_true(file_is("base"));
+	assert_true(file_is(key, "base"));
 	assert_int_equal(close(writer), 0);
 	/* one who reads is no writer */
 	fd = open(key, O_RDONLY);
 	assert_int_equal(run(PUT_OVER, &k), ERR_OK);
-	assert_true(file_is("R2"));
+	assert_true(file_is(key, "R2"));
 	assert_int_equal(close(fd), 0);
 }
 
@@ -681,22 +648,22 @@ test_not_the_base(void **state)
 	other = k;
 	other.base.ctime_ns--; /* as if written and its mtime put back */
 	assert_int_equal(run(PUT_OVER, &other), ERR_OK);
-	assert_true(other.local && other.op == NO_DELETE && file_is("base"));
+	assert_true(other.local && other.op == NO_DELETE && file_is(key, "base"));
 	other = k;
 	other.base.size++;
 	assert_int_equal(run(DELETE, &other), ERR_OK);
-	assert_true(other.local && file_is("base"));
+	assert_true(other.local && file_is(key, "base"));
 	assert_int_equal(unlink(key), 0);
 	other = k;
 	assert_int_equal(run(PUT_OVER, &other), ERR_OK);
-	assert_true(other.local && other.op == IS_DELETE && file_is(""));
+	assert_true(other.local && other.op == IS_DELETE && file_is(key, ""));
 	/* absence needs its evidence */
 	assert_int_equal(unlink(".r2shim-root"), 0);
 	other = k;
 	assert_int_equal(run(PUT_OVER, &other), ERR_SENTINEL);
 	assert_false(other.local);
 	assert_false(leftovers());
-	put_file(".r2shim-root", "demo\n");
+	file_write(".r2shim-root", "demo\n", MODE);
 	/* a folder or a link in the file's place: no file */
 	assert_int_equal(mkdir(key, 0755), 0);
 	other = k;
@@ -712,7 +679,7 @@ test_not_the_base(void **state)
 	assert_int_equal(unlink(key), 0);
 	/* a file where a folder is wanted */
 	s = local_swap_new(l, Z("d/f/g"), &other.base);
-	put_file("d/f", "x");
+	file_write("d/f", "x", MODE);
 	{
 		int fd;
 
@@ -770,7 +737,7 @@ test_leavings(void **state)
 	assert_int_equal(rename("d", "e"), 0);
 	assert_int_equal(mkdir("d", 0755), 0);
 	assert_int_equal(local_swap_in(s, &(struct local_swap_meta){0}, &r, &st), ERR_STATE);
-	assert_true(file_is(""));
+	assert_true(file_is(key, ""));
 	local_swap_free(&s);
 }
 
@@ -827,7 +794,7 @@ test_lease_lost(void **state)
 				break;
 			assert_true(e == ERR_OK || e == ERR_LEASE_LOST);
 			CHECK(run_again(v, &k) == ERR_OK);
-			CHECK(!k.local && file_is(carried(v)) && !leftovers());
+			CHECK(!k.local && file_is(key, carried(v)) && !leftovers());
 			ran++;
 		}
 	assert_true(ran > 15);
@@ -840,9 +807,9 @@ test_lease_lost(void **state)
 		assert_int_equal(carry(s, PUT_OVER, &k), ERR_LEASE_LOST);
 		local_swap_free(&s);
 	}
-	assert_true(file_is("base"));
+	assert_true(file_is(key, "base"));
 	assert_int_equal(run_again(PUT_OVER, &k), ERR_OK);
-	assert_true(file_is("R2") && !leftovers());
+	assert_true(file_is(key, "R2") && !leftovers());
 }
 
 static void
@@ -881,7 +848,7 @@ test_another_users_file(void **state)
 		assert_int_equal(seteuid(0), 0);
 		assert_int_equal(e, ERR_DENIED);
 	}
-	assert_true(file_is("R2"));
+	assert_true(file_is(key, "R2"));
 	assert_false(leftovers());
 }
 

@@ -1,5 +1,5 @@
 /* walk: R2's order, resume, what is counted and what is not seen. */
-#include "unit.h"
+#include "files.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -13,16 +13,6 @@
 
 static char root[64];
 static struct local *l;
-
-static void
-touch(const char *path)
-{
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
-
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, "x", 1), 1);
-	close(fd);
-}
 
 static int
 setup(void **state)
@@ -39,12 +29,12 @@ setup(void **state)
 	assert_int_equal(mkdir("a/z", 0755), 0);
 	assert_int_equal(mkdir("empty", 0755), 0);
 	assert_int_equal(mkdir(".r2shim-tmp", 0755), 0);
-	touch("a-b");
-	touch("a/1");
-	touch("a/z/deep");
-	touch("a0");
-	touch("l\xe9.txt");
-	touch(".r2shim-tmp/x");
+	file_write("a-b", "x", 0644);
+	file_write("a/1", "x", 0644);
+	file_write("a/z/deep", "x", 0644);
+	file_write("a0", "x", 0644);
+	file_write("l\xe9.txt", "x", 0644);
+	file_write(".r2shim-tmp/x", "x", 0644);
 	assert_int_equal(symlink("a0", "link"), 0);
 	assert_int_equal(symlink("a", "dirlink"), 0);
 	assert_int_equal(mkfifo("pipe", 0644), 0);

@@ -1,5 +1,5 @@
 /* watch: finished files and vanished ones, on a real tree with real inotify; nothing waits by sleeping. */
-#include "unit.h"
+#include "files.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -22,8 +22,6 @@ static bool clean, stood;
 static unsigned feeding;		/* notices that write another file */
 static unsigned room;		/* turns in which the crawl may report */
 
-static void write_file(const char *path);
-
 static void
 changed_cb(void *arg, const char *key, size_t klen, enum mark_op op, uint64_t seq)
 {
@@ -34,7 +32,7 @@ changed_cb(void *arg, const char *key, size_t klen, enum mark_op op, uint64_t se
 	last = seq;
 	if (feeding > 0) {
 		feeding--;
-		write_file(feeding % 2 ? "fed" : "fed2");
+		file_write(feeding % 2 ? "fed" : "fed2", "x", 0644);
 	}
 	str_addc(&seen, op == MARK_PUT ? '+' : '-');
 	str_add(&seen, key, klen);
@@ -75,16 +73,6 @@ room_cb(void *arg)
 
 static const struct watch_cb cbs = {changed_cb, away_cb, census_cb, progress_cb, room_cb};
 
-static void
-write_file(const char *path)
-{
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
-
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, "x", 1), 1);
-	close(fd);
-}
-
 static int
 setup(void **state)
 {
@@ -96,7 +84,7 @@ setup(void **state)
 	assert_int_equal(local_sentinel_write(root, "demo", &eb), ERR_OK);
 	assert_int_equal(chdir(root), 0);
 	assert_int_equal(mkdir("d", 0755), 0);
-	write_file("d/old");
+	file_write("d/old", "x", 0644);
 	assert_int_equal(local_open(&l, root, "demo", &eb), ERR_OK);
 	loop = loop_new();
 	str_init(&seen);
@@ -178,9 +166,9 @@ test_new_directories_leave_no_gap(void **state)
 	/* All of it happens before the watcher looks even once. */
 	assert_int_equal(mkdir("2026", 0755), 0);
 	assert_int_equal(mkdir("2026/11", 0755), 0);
-	write_file("2026/11/a");
+	file_write("2026/11/a", "x", 0644);
 	assert_seen("+2026/11/a ");
-	write_file("2026/11/b");
+	file_write("2026/11/b", "x", 0644);
 	assert_seen("+2026/11/b ");
 }
 
@@ -192,7 +180,7 @@ test_moved_directory(void **state)
 	assert_int_equal(rename("d", "e"), 0);
 	assert_seen("+e/old -d/old ~d/ ");
 	assert_int_equal(censuses, 1);	/* what R2 has below d, and the disk had not */
-	write_file("e/more");
+	file_write("e/more", "x", 0644);
 	assert_seen("+e/more ");
 }
 
@@ -202,18 +190,18 @@ test_moved_tree_keeps_its_watches(void **state)
 	(void)state;
 	assert_int_equal(mkdir("d/x", 0755), 0);
 	assert_int_equal(mkdir("d/x/y", 0755), 0);
-	write_file("d/x/y/f");
+	file_write("d/x/y/f", "x", 0644);
 	begin_quietly();
 	assert_int_equal(watch_dirs(w), 4);
 	/* All of it before the watcher looks: the last two are events of watches that were set under the old names. */
 	assert_int_equal(rename("d/x", "moved"), 0);
-	write_file("moved/y/g");
+	file_write("moved/y/g", "x", 0644);
 	assert_int_equal(rename("moved/y/g", "moved/h"), 0);
 	assert_seen("+moved/h -d/x/h +moved/y/f -d/x/y/f ~d/x/ +moved/y/g -moved/y/g +moved/h ");
 	assert_int_equal(watch_dirs(w), 4);
 	assert_int_equal(rename("moved", "d/x"), 0);
 	assert_seen("+d/x/h -moved/h +d/x/y/f -moved/y/f ~moved/ ");
-	write_file("d/x/y/k");
+	file_write("d/x/y/k", "x", 0644);
 	assert_seen("+d/x/y/k ");
 	assert_int_equal(watch_dirs(w), 4);
 }
@@ -233,7 +221,7 @@ test_moved_out_and_in(void **state)
 	assert_int_equal(watch_dirs(w), 1);
 	assert_int_equal(censuses, 1);
 	assert_int_equal(chdir(out), 0);
-	write_file("sub/written-outside");
+	file_write("sub/written-outside", "x", 0644);
 	assert_int_equal(chdir(root), 0);
 	assert_seen("");
 	assert_int_equal(rename(out, "in"), 0);
@@ -255,7 +243,7 @@ test_report_waits_for_room_and_events_do_not(void **state)
 	assert_true(loop_run_until(loop, &stood, 5000));
 	assert_true(watch_crawling(w));
 	assert_seen("");	/* d/old is owed, and waits */
-	write_file("d/new");
+	file_write("d/new", "x", 0644);
 	assert_seen("+d/new ");
 	room = 1000;
 	watch_resume(w);
@@ -278,7 +266,7 @@ test_overflow(void **state)
 		assert_int_equal(rename("d/other", "d/old"), 0);
 	}
 	assert_int_equal(rename("d", "lost/e"), 0);
-	write_file("lost/e/f");
+	file_write("lost/e/f", "x", 0644);
 	clean = false;
 	(void)watch_drain(w);
 	assert_int_equal(watch_generation(w), generation + 1);
@@ -290,7 +278,7 @@ test_overflow(void **state)
 	assert_non_null(strstr(str_z(&seen), "+lost/e/old "));
 	str_clear(&seen);
 	assert_int_equal(watch_dirs(w), 3);
-	write_file("lost/e/g");
+	file_write("lost/e/g", "x", 0644);
 	assert_seen("+lost/e/g ");
 }
 
@@ -300,7 +288,7 @@ test_drain_is_bounded(void **state)
 {
 	(void)state;
 	begin_quietly();
-	write_file("first");
+	file_write("first", "x", 0644);
 	feeding = 1000;
 	(void)watch_drain(w);
 	assert_in_range(feeding, 990, 999);
@@ -315,7 +303,7 @@ test_other_names_of_a_written_file(void **state)
 	assert_int_equal(link("d/old", "z/link"), 0);
 	begin_quietly();
 	clean = false;
-	write_file("d/old");
+	file_write("d/old", "x", 0644);
 	assert_seen("+d/old ");
 	assert_true(loop_run_until(loop, &clean, 10000));
 	assert_non_null(strstr(str_z(&seen), "+z/link "));
@@ -348,9 +336,9 @@ test_ours_is_not_seen(void **state)
 {
 	(void)state;
 	begin_quietly();
-	write_file("d/.r2shim-tmp-1");
+	file_write("d/.r2shim-tmp-1", "x", 0644);
 	assert_int_equal(mkdir(".r2shim-x", 0755), 0);
-	write_file(".r2shim-x/y");
+	file_write(".r2shim-x/y", "x", 0644);
 	assert_seen("");
 	assert_int_equal(rename("d/.r2shim-tmp-1", "d/mine"), 0);
 	assert_seen("+d/mine ");

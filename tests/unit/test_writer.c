@@ -2,6 +2,7 @@
  * writer, watcher, mirror and reconcile together: a real journal, a real Redis and a real media root, and a store in memory that can be
  * down or hold its answers. Nothing waits by sleeping.
  */
+#include "files.h"
 #include "redis.h"
 #include "unit.h"
 
@@ -458,22 +459,12 @@ finish(struct writer_op *o, enum writer_outcome outcome)
 }
 
 static void
-store_file(const char *path, const char *body)
-{
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
-
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, body, strlen(body)), strlen(body));
-	close(fd);
-}
-
-static void
 put(const char *key, const char *body)
 {
 	struct writer_op *o = begin(key, MARK_PUT);
 
 	assert_int_equal(begun_e, ERR_OK);
-	store_file(key, body);
+	file_write(key, body, 0644);
 	finish(o, WRITER_ANSWERED);
 }
 
@@ -551,8 +542,8 @@ test_barrier_sees_what_the_app_stored(void **st)
 	(void)st;
 	assert_int_equal(begun_e, ERR_OK);
 	assert_int_equal(mkdir("2026", 0755), 0);
-	store_file("2026/x_Ab3x.jpg", "jpeg");
-	store_file("tmp", "png");
+	file_write("2026/x_Ab3x.jpg", "jpeg", 0644);
+	file_write("tmp", "png", 0644);
 	assert_int_equal(rename("tmp", "2026/y.png"), 0);
 	finish(o, WRITER_ANSWERED);
 	assert_int_equal(finished_e, ERR_OK);
@@ -602,7 +593,7 @@ test_R13_hints_tell_what_the_watcher_cannot_see(void **st)
 
 	/* With a key of its own, too, and when the same file is written again. */
 	o = begin("own.txt", MARK_PUT);
-	store_file("own.txt", "own");
+	file_write("own.txt", "own", 0644);
 	assert_int_equal(pwrite(fd, "two", 3, 0), 3);
 	hint(o, "unseen.txt", MARK_PUT);
 	finish(o, WRITER_ANSWERED);
@@ -735,7 +726,7 @@ test_marks_that_cannot_be_made_are_not_acknowledged(void **st)
 
 	(void)st;
 	sync_error = ENOSPC;
-	store_file("a.txt", "one");
+	file_write("a.txt", "one", 0644);
 	finish(o, WRITER_ANSWERED);
 	assert_int_equal(finished_e, ERR_NOSPACE);
 	sync_error = 0;
@@ -752,7 +743,7 @@ test_restart_mirrors_what_is_owed(void **st)
 	fake.down = ERR_UNAVAIL;
 	put("done.txt", "done");
 	o = begin("cut.txt", MARK_PUT);
-	store_file("cut.txt", "cut");
+	file_write("cut.txt", "cut", 0644);
 	(void)o;	/* killed before it is answered */
 	die();
 	fake.down = ERR_OK;
@@ -795,7 +786,7 @@ test_a_write_beside_an_open_request_is_not_lost(void **st)
 	struct writer_op *o = begin("a.txt", MARK_PUT);
 
 	(void)st;
-	store_file("a.txt", "other");
+	file_write("a.txt", "other", 0644);
 	(void)loop_run_until(loop, &flag, 50);	/* the watcher speaks now */
 	finish(o, WRITER_NOT_SENT);
 	assert_true(wait_for(drained));
@@ -811,7 +802,7 @@ test_names_that_r2_cannot_hold(void **st)
 	put("l\xe9.txt", "latin");
 	assert_int_equal(finished_e, ERR_OK);
 	o = begin(NULL, MARK_PUT);
-	store_file("m\xe9.txt", "latin");
+	file_write("m\xe9.txt", "latin", 0644);
 	finish(o, WRITER_ANSWERED);
 	assert_int_equal(finished_e, ERR_OK);
 	assert_true(wait_for(drained));
@@ -826,7 +817,7 @@ test_a_locked_file_is_waited_for(void **st)
 	int lock;
 
 	(void)st;
-	store_file("a.txt", "one");
+	file_write("a.txt", "one", 0644);
 	lock = open("a.txt", O_RDONLY);
 	assert_int_equal(flock(lock, LOCK_EX), 0);
 	finish(o, WRITER_ANSWERED);
@@ -868,10 +859,10 @@ test_lost_events_hold_the_answer(void **st)
 	if (most > 200000)
 		skip();
 	o = begin(NULL, MARK_PUT);
-	store_file("x", "x");
+	file_write("x", "x", 0644);
 	for (unsigned i = 0; i < most; i += 4)
 		assert_true(rename("x", "y") == 0 && rename("y", "x") == 0);
-	store_file("last", "last");
+	file_write("last", "last", 0644);
 	finish(o, WRITER_ANSWERED);
 	assert_int_equal(finished_e, ERR_OK);
 	assert_true(mirrored);
@@ -898,14 +889,14 @@ test_reclaimed_files_are_not_deletes(void **st)
 {
 	(void)st;
 	assert_int_equal(mkdir("d", 0755), 0);
-	store_file("a.txt", "a");
-	store_file("d/b.txt", "b");
+	file_write("a.txt", "a", 0644);
+	file_write("d/b.txt", "b", 0644);
 	assert_true(wait_for(r2_has_both));
 	assert_true(wait_for(drained));
 	writer_reload(w, &env, PHASE_R2_ONLY);
 	assert_int_equal(unlink("a.txt"), 0);
 	assert_int_equal(unlink("d/b.txt"), 0);
-	store_file("later.txt", "later");
+	file_write("later.txt", "later", 0644);
 	assert_true(wait_for(r2_has_later));
 	assert_true(wait_for(drained));
 	assert_true(r2_has_both());
@@ -932,11 +923,11 @@ test_what_is_waited_for_goes_first(void **st)
 	fake.hold = true;
 	for (int i = 0; i < 10; i++) {
 		snprintf(name, sizeof name, "other%d", i);
-		store_file(name, "x");
+		file_write(name, "x", 0644);
 	}
 	assert_true(wait_for(ten_wait));
 	o = begin(NULL, MARK_PUT);
-	store_file("mine", "x");
+	file_write("mine", "x", 0644);
 	writer_finish(w, &o, WRITER_ANSWERED, on_finished, NULL);
 	while (!marked("mine"))
 		(void)loop_run_until(loop, &finished, 5);
@@ -970,7 +961,7 @@ test_an_upload_does_not_wait_for_what_a_restart_finds(void **st)
 	assert_int_equal(mkdir("many", 0755), 0);
 	for (int i = 0; i < FILES; i++) {
 		snprintf(name, sizeof name, "many/%d", i);
-		store_file(name, "x");
+		file_write(name, "x", 0644);
 	}
 	conf.mirror_policy = CONF_MIRROR_ASYNC;
 	fake.down = ERR_UNAVAIL;
@@ -980,7 +971,7 @@ test_an_upload_does_not_wait_for_what_a_restart_finds(void **st)
 	assert_false(writer_travels(o));
 	assert_true(loop_run_until(loop, &begun, WAIT));
 	assert_true(writer_travels(o));
-	store_file("many/mine", "x");
+	file_write("many/mine", "x", 0644);
 	finish(o, WRITER_ANSWERED);
 	assert_int_equal(finished_e, ERR_OK);
 	assert_true(marked("many/mine"));
@@ -1002,7 +993,7 @@ test_syncs_at_once(void **st)
 	for (int i = 0; i < WRITERS; i++) {
 		snprintf(name, sizeof name, "at-once-%d", i);
 		o[i] = begin(name, MARK_PUT);
-		store_file(name, "x");
+		file_write(name, "x", 0644);
 	}
 	pthread_mutex_lock(&syncs.mutex);
 	syncs.together = WRITERS;
@@ -1044,9 +1035,9 @@ test_end_in_the_middle(void **st)
 
 	(void)st;
 	fake.hold = true;
-	store_file("a.txt", "one");
+	file_write("a.txt", "one", 0644);
 	u = begin(NULL, MARK_PUT);
-	store_file("b.txt", "two");
+	file_write("b.txt", "two", 0644);
 	writer_finish(w, &o, WRITER_ANSWERED, on_finished, NULL);
 	writer_finish(w, &u, WRITER_ANSWERED, on_finished, NULL);
 	(void)begin("c.txt", MARK_PUT);
@@ -1108,7 +1099,7 @@ test_arming(void **st)
 	writer_arm(w, true);
 	assert_false(loop_run_until(loop, &flag, 100));
 	assert_false(writer_armed(w));
-	store_file("a.txt", "one");
+	file_write("a.txt", "one", 0644);
 	finish(o, WRITER_ANSWERED);
 	assert_true(wait_for(acknowledged));
 	die();
@@ -1137,7 +1128,7 @@ test_armed_write(void **st)
 	assert_true(loop_run_until(loop, &begun, WAIT));
 	assert_int_equal(begun_e, ERR_OK);
 	assert_int_equal(redis_int(&redis, "HLEN r2shim:{test}:leases"), 1);
-	store_file("a.txt", "one");
+	file_write("a.txt", "one", 0644);
 	finish(o, WRITER_ANSWERED);
 	assert_int_equal(finished_e, ERR_OK);
 	assert_true(r2_has("a.txt", "one"));
@@ -1188,7 +1179,7 @@ test_armed_event(void **st)
 	fake.down = ERR_UNAVAIL;
 	o = begin(NULL, MARK_PUT);
 	others_lease("a.txt");
-	store_file("a.txt", "disk");
+	file_write("a.txt", "disk", 0644);
 	assert_int_equal(local_look(env.local, "a.txt", 5, &stat), ERR_OK);
 	r2.base = reconcile_base(&stat);
 	writer_finish(w, &o, WRITER_ANSWERED, on_finished, NULL);
@@ -1201,7 +1192,7 @@ test_armed_event(void **st)
 	assert_non_null(strstr(((redisReply *)redis_do(&redis, "HGET r2shim:{test}:marks a.txt"))->str, " r p "));
 	/* And now a later one. */
 	o = begin(NULL, MARK_PUT);
-	store_file("a.txt", "later");
+	file_write("a.txt", "later", 0644);
 	finish(o, WRITER_ANSWERED);
 	assert_int_equal(finished_e, ERR_OK);
 	assert_true(dirty_get(writer_dirty(w), "a.txt", 5, &m));
