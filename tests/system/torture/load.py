@@ -5,6 +5,7 @@ import random
 import threading
 import time
 
+from torture.crew import Crew
 from torture.scenarios import body
 from torture.site import Client
 from web import Cut
@@ -13,43 +14,19 @@ SHARED = 10		# keys below dav/ and below own/ each, that all writers write
 SIZES = [0, 10, 1000, 4000, 70_000]
 
 
-class Load:
-    """writers, readers: threads for each proxy. Starts with the first `with`, stops at its end."""
+class Load(Crew):
+    """writers, readers: threads for each proxy."""
 
     def __init__(self, site, seed, writers=2, readers=2, pause=0.01):
-        self.site, self.pause, self.over = site, pause, threading.Event()
-        self.lock, self.serial = threading.Lock(), 0
+        super().__init__(site, pause)
+        self.lock, self.acknowledged = threading.Lock(), 0
         self.written = collections.deque(maxlen=60)		# keys that readers look at, beside the shared ones
         self.shared = [f"{folder}/shared-{number}" for folder in ("dav", "own") for number in range(SHARED)]
-        self.threads, self.bugs, self.acknowledged = [], [], 0
         for proxy in site.proxies:
-            for number in range(writers):
-                self.add(self.writer, proxy, f"{seed}/{proxy.name}/w{number}")
-            for number in range(readers):
-                self.add(self.reader, proxy, f"{seed}/{proxy.name}/r{number}")
-
-    def add(self, what, proxy, seed):
-        self.threads.append(threading.Thread(target=self.guarded, args=(what, proxy, random.Random(seed)), name=seed, daemon=True))
-
-    def guarded(self, what, proxy, rng):
-        try:
-            with Client(self.site, proxy, timeout=20) as http:
-                what(http, rng)
-        except Exception as e:		# a bug of the tester's own
-            self.bugs.append(f"{threading.current_thread().name}: {type(e).__name__}: {e}")
-
-    def __enter__(self):
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *exc):
-        self.over.set()
-        deadline = time.monotonic() + 60
-        for thread in self.threads:
-            thread.join(max(0.1, deadline - time.monotonic()))
-            assert not thread.is_alive(), f"{thread.name} hangs"
-        assert not self.bugs, self.bugs
+            for work, letter, count in ((self.writer, "w", writers), (self.reader, "r", readers)):
+                for number in range(count):
+                    own = f"{seed}/{proxy.name}/{letter}{number}"
+                    self.add(work, proxy, own, random.Random(own))
 
     def name(self):
         with self.lock:

@@ -3,11 +3,9 @@
 prepare(site, name) makes what has to be there before, without faults, and returns a context; act(site, context) is the change
 itself, under the fault; both note every write in the record. keys(context): what the change touches. victim: whose points are armed.
 """
-import threading
-import time
-
 from harness import eventually
 from record import ABSENT
+from torture.crew import Crew
 from torture.site import Client, PHASES, TOKEN, past_the_proxy
 from web import Cut, dial
 
@@ -266,28 +264,17 @@ SCENARIOS = [
 ]
 
 
-class Readers:
+class Readers(Crew):
     """Threads that read some keys through each proxy all the time, and note it."""
 
     def __init__(self, site, keys, pause=0.004):
-        self.site, self.keys, self.pause, self.over = site, keys, pause, threading.Event()
-        self.threads = [threading.Thread(target=self.read, args=(proxy,), daemon=True) for proxy in site.proxies]
+        super().__init__(site, pause)
+        self.keys = keys
+        for proxy in site.proxies:
+            self.add(self.read, proxy, f"reader of {proxy.name}")
 
-    def read(self, proxy):
-        with Client(self.site, proxy, timeout=20) as http:
-            while not self.over.is_set():
-                for key in self.keys:
-                    http.see(key)
-                self.over.wait(self.pause)
-
-    def __enter__(self):
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *exc):
-        self.over.set()
-        deadline = time.monotonic() + 30
-        for thread in self.threads:
-            thread.join(max(0.1, deadline - time.monotonic()))
-            assert not thread.is_alive(), "a reader hangs"
+    def read(self, http):
+        while not self.over.is_set():
+            for key in self.keys:
+                http.see(key)
+            self.over.wait(self.pause)
