@@ -28,7 +28,7 @@ sides_setup(const char *name)
 	assert_int_equal(local_open(&sides.local, sides.root, "test", &eb), ERR_OK);
 	fakestore_init(&sides.fake, loop);
 	sides.prefix = (struct conf_prefix){ .url = media_url, .url_len = sizeof media_url - 1 };
-	sides.conf = ground_conf(1000, LIMIT);
+	sides.conf = ground_conf(5000, LIMIT);
 	sides.conf.media_url = media_url;
 	sides.conf.prefixes = &sides.prefix;
 	sides.conf.nprefixes = 1;

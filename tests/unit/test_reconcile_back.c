@@ -613,7 +613,9 @@ broken_off(unsigned at, void (*act)(void))
 			t.after_get = when[at].hold;
 		else
 			sides.fake.hold = when[at].hold;
-		UNTIL(sides.fake.heads == when[at].heads && sides.fake.gets == when[at].gets);
+		UNTIL(sides.done || (sides.fake.heads == when[at].heads && sides.fake.gets == when[at].gets));
+		if (sides.done)
+			fail_msg("ended before %u: %s, %s %s", at, reconcile_result_name(sides.rep.result), err_text(sides.rep.e), sides.rep.why);
 	} else {
 		for (unsigned i = 3; i < at && !sides.done; i++)
 			loop_run_until(loop, &sides.done, 0);
