@@ -3,14 +3,15 @@ import random
 
 import pytest
 
-from record import ABSENT, Record, digest
+from record import ABSENT, NEVER, Record, digest, limits
 
 WRITES, READS = {"w": b"one", "x": b"two", "y": b"three", "d": ABSENT}, {"1": b"one", "2": b"two", "3": b"three", "-": ABSENT}
 
 
-def history(text, lag=0.0):
-    """"w 1-2; 1@a 3-4": a write of "one" from 1 to 2, a read through proxy a that saw it. "w 1-?": never answered."""
-    record = Record(lag)
+def history(text, lag=0.0, gone=NEVER, known=12.0):
+    """"w 1-2; 1@a 3-4": a write of "one" from 1 to 2, a read through proxy a that saw it. "w 1-3?": its client was told at 3 that there will
+    be no answer; "w 1-?": at once; "w 1-3!": its client gave up at 3; "w 1-": it is still open."""
+    record = Record(lag, gone=gone, known=known)
     for item in filter(None, (part.strip() for part in text.split(";"))):
         what, span = item.split()
         letter, _, proxy = what.partition("@")
@@ -18,8 +19,10 @@ def history(text, lag=0.0):
         if letter in WRITES:
             record.clock = lambda t=float(start): t
             op = record.write("k", WRITES[letter], proxy or None)
-            if end != "?":
-                record.clock = lambda t=float(end): t
+            record.clock = lambda t=float(end.rstrip("?!") or start): t
+            if end.endswith(("?", "!")):
+                record.unanswered(op, given_up=end.endswith("!"))
+            elif end:
                 record.acknowledged(op)
         else:
             record.clock = lambda t=float(end): t
@@ -82,6 +85,76 @@ def test_an_open_write_is_promised_to_nobody_through_another_proxy():
     assert kinds(history("w@a 1-2; d@a 3-?; -@a 4-5; 1@b 16-17", 0.5)) == ["disorder"], "but not for ever"
     assert history("w@a 1-2; d@a 3-?; -@a 4-5; 1@b 15.4-17", 0.5).check() == []
     assert kinds(history("w@a 1-2; d@a 3-?; -@a 4-5; 1@a 6-7")) == ["disorder"]
+
+
+LATE = [		# gone at 7, known at 9; the lag is 0.5
+    ("d@a 3-4?; w@a 20-21; -@a 22-23", "lost"),			# a delete of long ago is no excuse
+    ("d@a 3-4?; w@a 20-21; -@b 22-23", "lost"),
+    ("w@a 1-2; x@a 3-4?; y@b 20-21; 2@a 22-23", "stale"),
+    ("w@a 1-2; x@a 3-4?; y@b 20-21; 3@b 22-23; 2@b 24-25", "stale"),
+    ("w@a 1-2; x@a 3-4?; d@b 20-21; 2@b 22-23", "resurrected"),
+    ("w@a 1-2; x@a 3-4?; y@b 20-21?; 3@b 22-23; 2@b 24-25", "disorder"),	# the second has no answer either, but was seen
+]
+
+
+@pytest.mark.parametrize("text, kind", LATE)
+def test_a_write_that_is_gone_comes_behind_none_that_began_later(text, kind):
+    assert history(text, 0.5).check() == [], "nobody knows when it is gone"
+    assert kinds(history(text, 0.5, gone=3)) == [kind]
+    assert history(text, 0.5, gone=17).check() == [], "it was not gone"
+    assert history(text.replace("4?", "4!"), 0.5, gone=3).check() == [], "its client went away, the proxy may still have it"
+
+
+def test_a_write_that_is_gone_may_have_happened_or_not():
+    for text in ("w@a 1-2; x@a 3-4?; 1@a 20-21; 1@b 22-23", "w@a 1-2; x@a 3-4?; 2@a 20-21; 2@b 22-23",
+                 "w@a 1-2; x@a 3-4?; 1@a 5-6; 2@a 20-21; y@b 22-23; 3@a 24-25", "w@a 1-2; d@a 3-4?; 1@a 5-21; y@b 22-23; d@b 24-25?; -@a 26-27",
+                 "w@a 1-2; x@a 3-4?; 1@b 20-21; 2@b 22-23; 2@a 22-23"):		# another proxy has heard of it late
+        assert history(text, 0.5, gone=3, known=5).check() == [], text
+
+
+def test_a_write_without_an_answer_shows_through_every_proxy_when_its_outcome_is_known():
+    def seen(text):
+        return kinds(history(text, 0.5, known=5))
+    assert seen("w@a 1-2; d@a 3-4?; -@a 5-6; 1@b 9.4-11") == []
+    assert seen("w@a 1-2; d@a 3-4?; -@a 5-6; 1@b 9.6-11") == ["disorder"], "from its end, not from the read that showed it"
+    assert seen("w@a 1-2; d@a 3-8?; -@a 5-6; 1@b 13.4-14") == []
+    assert seen("w@a 1-2; d@a 3-8?; -@a 5-6; 1@b 13.6-14") == ["disorder"]
+    assert seen("w@a 1-2; d@a 3-4?; -@a 20-21; 1@b 21.4-23") == []
+    assert seen("w@a 1-2; d@a 3-4?; -@a 20-21; 1@b 22-23") == ["disorder"], "seen late: but for the lag all have heard of it long ago"
+    assert seen("w@a 1-2; x@a 3-4?; 2@b 20-21; 1@a 22-23") == ["disorder"], "its own proxy"
+    assert seen("w@a 1-2; x@a 3-4?; 2@b 5-6; 1@a 7-8; 2@a 8.5-9") == []
+    assert seen("w@a 1-2; x@a 3-4!; 2@a 20-21; 1@b 22-23") == [], "its client gave up: the proxy may only have come to it now"
+    assert seen("w@a 1-2; x@a 3-4!; 2@a 20-21; 1@b 26.6-27") == ["disorder"]
+    assert seen("w@a 1-2; x@a 3-; 2@a 20-21; 1@b 99-100") == [], "still open"
+    assert seen("w@a 1-2; x@a 3-4?; y@b 4.5-5; 3@b 6-7; 1@b 8-9") == ["stale"], "what was acknowledged is promised all the same"
+    assert seen("w@a 1-2; x@a 3-4?; 2@a 5-6; y@b 7-8; 3@a 9-10; 2@a 11-12") == ["disorder"]
+
+
+def test_what_was_seen_without_an_answer_is_there_at_the_end():
+    for end in ("4?", "4!", "", "4"):
+        record = history(f"w@a 1-2; x@a 3-{end}; 2@a 5-6", 0.5)
+        record.clock = lambda: 6.1
+        record.final("disk", {"k": b"one"})
+        assert kinds(record) == ["lost" if end == "4" else "disorder"], end
+
+
+def test_an_unfinished_file_is_none_when_it_was_written_again():
+    for gone, want in ((3, ["foreign"]), (NEVER, [])):
+        record = Record(gone=gone)
+        record.clock = lambda: 1.0
+        record.unanswered(record.write("k", b"abcdef", in_place=True))
+        record.clock = lambda: 20.0
+        record.acknowledged(record.write("k", b"other"))
+        record.clock = lambda: 22.0
+        record.read("k", 21.0, b"abc")
+        assert kinds(record) == want
+
+
+def test_limits_follow_from_the_configuration():
+    assert limits(lease=1, request_limit=2, intent_deadline=1) == {"gone": 3, "known": 3 + 1 + 3}
+    assert limits(lease=30, request_limit=60, intent_deadline=300) == {"gone": 90, "known": 300 + 1 + 90}
+    record = Record(0.5, gone=3, known=7).again()
+    assert (record.lag, record.gone, record.known) == (0.5, 3, 7)
 
 
 def test_the_end():
@@ -147,7 +220,7 @@ def test_refused_and_counts():
 def by_chance(rng, lie):
     """A true register with clients that overlap; each write has its own bytes. Some answers never come. lie: one read shows what was
     replaced, by a write that began after it was acknowledged and was itself acknowledged before the read."""
-    record, now, value, running, replaced, lied = Record(), 0.0, ABSENT, [], {}, False
+    record, now, value, running, replaced, lied = Record(gone=0), 0.0, ABSENT, [], {}, False
     record.clock = lambda: now
     for number in range(60):
         now += 1
@@ -175,11 +248,14 @@ def by_chance(rng, lie):
                     replaced[value] = (last, entry["op"])
                 value, entry["done"] = entry["body"], True
             else:
-                running.remove(entry)		# ... or never, and nobody is told
+                running.remove(entry)		# ... or never
+                record.unanswered(entry["op"])
         else:
             running.remove(entry)
             if rng.random() < 0.8:
                 record.acknowledged(entry["op"])
+            else:
+                record.unanswered(entry["op"])
     record.final("disk", {} if value is ABSENT else {"k": value})
     return record, lied
 
@@ -197,3 +273,63 @@ def test_lies_by_chance_are_caught():
         told += lied
         assert not lied or record.check(), seed
     assert told > 50, told
+
+
+def two_proxies(rng):
+    """A true register behind two proxies. A write shows at once through its own; the other one hears of it within the lag from its answer,
+    or from when its outcome is known. What it hears late of an older write changes nothing."""
+    lag, gone, known = 5, 4, 9
+    record, now = Record(lag, gone=gone, known=known), 0.0
+    record.clock = lambda: now
+    shown, serial, running, heard = {"a": (0, ABSENT), "b": (0, ABSENT)}, 0, [], []
+
+    def hear(proxy, what):
+        shown[proxy] = max(shown[proxy], what, key=lambda seen: seen[0])
+
+    def tell(entry, until):
+        if entry["what"]:
+            heard.append((rng.uniform(now, until), entry["other"], entry["what"]))
+    for number in range(80):
+        now += 1
+        for news in [news for news in heard if news[0] < now]:
+            hear(*news[1:])
+            heard.remove(news)
+        if len(running) < 4 and rng.random() < 0.6:
+            proxy, other = rng.sample("ab", 2)
+            body = ABSENT if rng.random() < 0.3 else b"%d" % number
+            op = record.write("k", body, proxy) if rng.random() < 0.5 else None
+            running.append({"op": op, "start": now, "proxy": proxy, "other": other, "body": body, "what": None, "ended": None})
+            continue
+        if not running:
+            continue
+        entry = rng.choice(running)
+        if entry["op"] is None:
+            record.read("k", entry["start"], shown[entry["proxy"]][1], entry["proxy"])
+        elif entry["what"] is None and rng.random() < 0.8 and (entry["ended"] is None or now < entry["ended"] + gone):
+            serial += 1			# it happens
+            entry["what"] = (serial, entry["body"])
+            hear(entry["proxy"], entry["what"])
+            if entry["ended"] is None:
+                continue
+            tell(entry, entry["ended"] + known + lag)
+        elif entry["ended"] is None and (entry["what"] is None or rng.random() < 0.3):
+            record.unanswered(entry["op"])
+            entry["ended"] = now
+            if entry["what"] is None:	# not yet, or never
+                continue
+            tell(entry, now + known + lag)
+        elif entry["ended"] is None:
+            record.acknowledged(entry["op"])
+            tell(entry, now + lag)
+        running.remove(entry)
+    return record
+
+
+def test_truth_behind_two_proxies_is_never_taken_for_a_lie():
+    seen = 0
+    for seed in range(400):
+        record = two_proxies(random.Random(seed))
+        assert record.check() == [], seed
+        record.lag = 0		# what the other proxy showed late would be one
+        seen += bool(record.check())
+    assert seen > 50, seen

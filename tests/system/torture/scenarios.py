@@ -210,10 +210,13 @@ class Switch(Scenario):
                         proxy.reload()
                 sock.sendall(content[9000:])
                 answer = b"".join(iter(lambda: sock.recv(65536), b""))
-        except (OSError, Cut):
+        except (OSError, Cut) as e:
+            site.record.unanswered(op, given_up=isinstance(e, TimeoutError))
             return
         if answer.startswith((b"HTTP/1.1 201", b"HTTP/1.1 204")):
             site.record.acknowledged(op)
+        else:
+            site.record.unanswered(op)
 
 
 class Start(Put):

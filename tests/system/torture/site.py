@@ -10,7 +10,7 @@ import time
 import urllib.parse
 
 from harness import Gunicorn, Migrator, Nginx, RedisServer, Sandbox, Tool, eventually, temp_dir
-from record import ABSENT, Op, Record, Violation, digest
+from record import ABSENT, Op, Record, Violation, digest, limits
 from s3 import Bucket
 from stack import Proxy, Stack
 from torture.trips import Trips
@@ -21,6 +21,12 @@ TOKEN = "torture-token"
 CONVERGE = 60		# seconds from healing to equal sides, at most
 PREFIXES = ('{{ url = "/media/own/"; class = "public"; writes = "disk"; token-file = "{token}"; }},'
             '{{ url = "/media/dav/"; class = "public"; writes = "upstream"; token-file = "{token}"; }}, {{ url = "/media/"; class = "public"; }}')
+
+
+def seconds(text):
+    """Of a time in the configuration."""
+    assert text[:-1].isdigit() and text[-1] == "s", text
+    return int(text[:-1])
 
 
 class Torn(Proxy):
@@ -76,7 +82,7 @@ class Site(Stack):
         self.options = {"policy": "async", "lease": "1s", "request_limit": "1s", "intent_deadline": "1s",
                         "prefixes": PREFIXES.format(token=self.dir / "token"), "media_extra": 'min-free = "0";', **options}
         self.proxies, self.migrators = [], []
-        self.record, self.last = Record(lag), None
+        self.record, self.last = Record(lag, **limits(*(seconds(self.options[name]) for name in ("lease", "request_limit", "intent_deadline")))), None
         self.lates = []			# writes without an answer that must have happened once all has converged
         self.wait_backfill = False	# a backfill was started: it belongs to the run
         self.serial = 0			# of runs: part of their keys' names
@@ -243,7 +249,7 @@ class Site(Stack):
                 self.record.trouble.append(Violation("lost", key, "another key's run changed it"))
         self.known.update({key: now.get(key) for key in looked})
         found, counts = self.record.check(), self.record.counts()
-        self.last, self.record, self.lates = self.record, Record(self.record.lag), []
+        self.last, self.record, self.lates = self.record, self.record.again(), []
         return found, counts
 
 
@@ -258,19 +264,29 @@ class Client(SiteClient):
     def url(self, key):
         return "/media/" + urllib.parse.quote(key)
 
-    def tell(self, op, send, good=(200, 201, 204)):
+    def tell(self, ops, send, good=(200, 201, 204)):
+        """ops: the writes that this one request is to do."""
+        record = self.site.record
+
+        def all_are(become, **how):
+            for op in ops if isinstance(ops, list) else [ops]:
+                become(op, **how)
         try:
             answer = send()
         except Cut as e:
-            if not e.sent:
-                self.site.record.refused(op)
+            if e.sent:
+                all_are(record.unanswered, given_up=isinstance(e.__cause__, TimeoutError))
+            else:
+                all_are(record.refused)
             return False
         self.status = answer.status
         if answer.status in good:
-            self.site.record.acknowledged(op)
+            all_are(record.acknowledged)
             return answer
         if answer.status in (503, 507) and b"nothing was forwarded" in answer.body:
-            self.site.record.refused(op)
+            all_are(record.refused)
+        else:
+            all_are(record.unanswered)
         return False
 
     def headers(self, key):
@@ -289,6 +305,7 @@ class Client(SiteClient):
         answer = self.tell(op, lambda: self.request("DELETE", self.url(key), headers=self.headers(key)), (200, 204, 404))
         if answer and answer.status == 404:
             op.end = None
+            self.site.record.unanswered(op)
             self.site.record.read(key, start, ABSENT, self.proxy.name, "DELETE said 404")
         return bool(answer)
 
@@ -311,10 +328,7 @@ class Client(SiteClient):
         """The application stores the document's new file under another name and deletes the old one."""
         gone = self.site.record.write(key, ABSENT, self.proxy.name)
         new = self.site.record.write(f"{folder}/{name}", body, self.proxy.name, in_place=True)
-        answer = self.tell(gone, lambda: self.replace(ident, name, body))
-        if answer:
-            self.site.record.acknowledged(new)
-        return bool(answer)
+        return bool(self.tell([gone, new], lambda: self.replace(ident, name, body)))
 
     def erase(self, ident, key):
         op = self.site.record.write(key, ABSENT, self.proxy.name)

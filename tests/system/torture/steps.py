@@ -4,7 +4,6 @@ import random
 import time
 
 from harness import eventually
-from record import Record
 from torture.scenarios import Readers, SCENARIOS
 from torture.site import Site
 from torture.trips import KILL, NEVER, faults_of
@@ -52,7 +51,7 @@ class Steps:
         """True if the fault came to pass."""
         site, fired = self.site, 0
         site.serial += 1
-        site.record, site.lates, site.wait_backfill = Record(site.record.lag), [], False
+        site.record, site.lates, site.wait_backfill = site.record.again(), [], False
         name = f"{self.report.seed}-{site.serial}.bin"
         what = str(line) if line else f"{site.phase}/{scenario.name} without a fault"
         self.report.scenarios[scenario.name] += 1
