@@ -46,6 +46,7 @@ enum op_stage {
 	OP_HOLD,		/* the site is armed: the key's lease is waited for */
 	OP_BEGUN,		/* the request runs */
 	OP_WATCHES,		/* the intent is there, but not every directory is watched yet: nothing is forwarded */
+	OP_BARRIER,		/* finish: the barrier comes with the loop's next turn */
 	OP_CRAWL,		/* finish: events were lost, or a directory that appeared is long: what it is about comes with the listing */
 	OP_HINTS,		/* finish: the pool looks at what the answer named */
 	OP_LOOK,		/* finish with a key: its file is looked at */
@@ -670,6 +671,7 @@ op_step(void *arg)
 	case OP_WATCHES:
 		op_watches(op);
 		return;
+	case OP_BARRIER:
 	case OP_CRAWL:
 		op_barrier(op);
 		return;
@@ -701,7 +703,7 @@ op_look(struct writer_op *op)
 	struct writer *w = op->w;
 
 	if (op->key == NULL) {
-		op->stage = OP_CRAWL;
+		op->stage = OP_BARRIER;
 		loop_call_soon(&op->call);
 		return;
 	}
