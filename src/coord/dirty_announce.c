@@ -5,8 +5,7 @@
 
 enum {
 	AT_ONCE = 64,		/* announcements on their way */
-	RETRY_MS = 500,
-	DUE_MS = 5000		/* a migrator looks at a key that we have not mirrored by then */
+	RETRY_MS = 500
 };
 
 /* One call to Redis: about an entry, which stays as long as calls are out, or to close an intent (e NULL). */
@@ -165,7 +164,7 @@ dirty_tell(struct dirty *d, struct dirty_entry *e, uint64_t intent, const struct
 	if (e->unknown)
 		t->call = marks_set_unknown(d->cluster, intent, e->key, e->klen, entry_write(e), on_told, t);
 	else
-		t->call = marks_set(d->cluster, intent, e->key, e->klen, entry_write(e), DUE_MS, l, on_told, t);
+		t->call = marks_set(d->cluster, intent, e->key, e->klen, entry_write(e), MARKS_DUE_MS, l, on_told, t);
 }
 
 static void
@@ -178,7 +177,7 @@ announce_one(struct dirty *d, struct dirty_entry *e)
 	if (e->untold && e->unknown)
 		t->call = marks_set_unknown(d->cluster, 0, e->key, e->klen, entry_write(e), on_told, t);
 	else if (e->untold && !e->leased)
-		t->call = marks_set(d->cluster, 0, e->key, e->klen, entry_write(e), DUE_MS, NULL, on_told, t);
+		t->call = marks_set(d->cluster, 0, e->key, e->klen, entry_write(e), MARKS_DUE_MS, NULL, on_told, t);
 	else
 		t->call = marks_announce(d->cluster, e->key, e->klen, &e->m, on_told, t);
 }

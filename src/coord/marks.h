@@ -64,6 +64,8 @@ bool marks_parse(const char *p, size_t n, struct mark *m);
 typedef void marks_done(void *arg, enum err e);
 struct cluster_call *marks_intent(struct cluster *c, uint64_t id, const char *key, size_t klen, struct mark_write w, uint64_t deadline_ms,
     marks_done *done, void *arg);
+/* A migrator looks at a key that whoever marked it has not mirrored by then. */
+#define MARKS_DUE_MS 5000
 /* The outcome is known: a new gen, the mark is set, the intent (0: none) closed, the change published. due_ms: from now, after
  * which a migrator should look at it (0: at once). l: the key's lease, which the same script drops; NULL: none is held. LEASE_LOST: it
  * is not the caller's any more, nothing was set. */

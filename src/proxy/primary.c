@@ -391,7 +391,9 @@ looked_cb(void *arg)
 		return;
 	}
 	op->stage = OP_NOTICE;
-	op->notice = marks_set_held(k->p->env->cluster, k->key, k->klen, MARK_DISK(disk), 0, hold_lease(op->hold), noticed_cb, op);
+	/* As long as the write to R2 may take, a migrator would only find the lease taken. */
+	op->notice = marks_set_held(k->p->env->cluster, k->key, k->klen, MARK_DISK(disk), cluster_limit_ms(k->p->env->cluster) + MARKS_DUE_MS,
+	    hold_lease(op->hold), noticed_cb, op);
 }
 
 static void

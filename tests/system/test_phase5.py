@@ -166,7 +166,8 @@ def test_R8_A37_armed_by_all_before_the_first(make_stack):
         assert through_b.write("PUT", "/media/b.txt", b"first in R2").status == 201
         assert stack.bucket.get("b.txt") == b"first in R2"
         eventually(lambda: through_a.get("/media/b.txt").body == b"first in R2", 5, "through the other")
-        assert through_a.write("PUT", "/media/b.txt", b"first on the disk").status == 204
+        # The upstream's answer: 204 if b's file has been carried to the disk by now.
+        assert through_a.write("PUT", "/media/b.txt", b"first on the disk").status in (201, 204)
         eventually(lambda: through_b.get("/media/b.txt").body == b"first on the disk", 5, "through the other")
     a.drained()
     stack.assert_equal()

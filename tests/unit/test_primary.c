@@ -254,12 +254,15 @@ static void
 test_over_a_file(void **state)
 {
 	char base[MARK_BASE_MAX], want[120];
+	long long began = (long long)clock_real_ms();
 	struct answer a;
 
 	(void)state;
 	sides_write("a.txt", "disk");
 	put("a.txt", "r2", false, &a);
 	UNTIL(a.done);
+	/* It is ours to carry to the disk: no migrator comes between. */
+	assert_true(redis_int(&redis, "ZSCORE r2shim:{test}:due a.txt") >= began + MARKS_DUE_MS);
 	assert_int_equal(a.e, ERR_OK);
 	assert_false(a.created);
 	snprintf(want, sizeof want, "r p %s", base_of("a.txt", base));
