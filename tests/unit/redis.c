@@ -1,14 +1,12 @@
 #include "redis.h"
 
+#include "child.h"
 #include "unit.h"
 
 #include <dirent.h>
-#include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -26,16 +24,7 @@ launch(struct redis *r, const char *const *extra_args)
 
 	while (extra_args != NULL && *extra_args != NULL)
 		argv[n++] = *extra_args++;
-	r->pid = fork();
-	assert_true(r->pid >= 0);
-	if (r->pid == 0) {
-		int null = open("/dev/null", O_RDWR);
-
-		dup2(null, 1);
-		dup2(null, 2);
-		execvp("redis-server", (char *const *)(uintptr_t)argv);
-		_exit(127);
-	}
+	r->pid = child_start(argv, NULL, -1);
 	for (tries = 0; tries < 1000; tries++) {
 		r->ctx = redisConnectUnix(r->address + 5);
 		if (r->ctx != NULL && r->ctx->err == 0) {
@@ -71,8 +60,7 @@ redis_kill(struct redis *r)
 	last = NULL;
 	redisFree(r->ctx);
 	r->ctx = NULL;
-	kill(r->pid, SIGKILL);
-	waitpid(r->pid, NULL, 0);
+	child_kill(r->pid);
 	unlink(r->address + 5);
 }
 

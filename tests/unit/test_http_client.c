@@ -1,10 +1,10 @@
 /* Against a scripted peer on the same loop, which records what it gets, byte for byte. */
+#include "child.h"
 #include "unit.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -657,25 +657,6 @@ test_errors_before_sending(void **state)
 
 /* ---- TLS: against openssl s_server with a certificate of its own ---- */
 
-static pid_t
-spawn(const char *folder, const char *const argv[], int out)
-{
-	pid_t pid = fork();
-
-	assert_true(pid >= 0);
-	if (pid == 0) {
-		int null = open("/dev/null", O_RDWR);
-
-		dup2(null, 0);
-		dup2(out >= 0 ? out : null, 1);
-		dup2(null, 2);
-		if (chdir(folder) == 0)
-			execvp(argv[0], (char *const *)(uintptr_t)argv);
-		_exit(127);
-	}
-	return pid;
-}
-
 /* The port that s_server says it listens on ("ACCEPT 127.0.0.1:1234"). */
 static unsigned
 accept_port(int fd)
@@ -714,14 +695,14 @@ test_tls(void **state)
 	assert_non_null(mkdtemp(folder));
 	snprintf(ca, sizeof ca, "%s/cert.pem", folder);
 	snprintf(key, sizeof key, "%s/key.pem", folder);
-	assert_int_equal(waitpid(spawn(folder, make, -1), &status, 0) > 0, 1);
+	assert_int_equal(waitpid(child_start(make, folder, -1), &status, 0) > 0, 1);
 	if (!WIFEXITED(status) || WEXITSTATUS(status) == 127) {
 		rmdir(folder);
 		skip();
 	}
 	assert_int_equal(WEXITSTATUS(status), 0);
 	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
-	pid = spawn(folder, serve, fds[1]);
+	pid = child_start(serve, folder, fds[1]);
 	close(fds[1]);
 	port = accept_port(fds[0]);
 	assert_true(port > 0);
@@ -742,8 +723,7 @@ test_tls(void **state)
 	assert_int_equal(p.e, ERR_CONNECT);
 	assert_string_not_equal(p.why, "");
 	probe_fini(&p);
-	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
+	child_kill(pid);
 	close(fds[0]);
 	unlink(ca);
 	unlink(key);

@@ -1,13 +1,11 @@
 /* Against a real redis-server on a Unix socket in a folder of its own, and against scripted peers. */
+#include "child.h"
 #include "unit.h"
 
-#include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <hiredis/hiredis.h>
@@ -29,26 +27,11 @@ static void
 start_server(void)
 {
 	char sock[96];
+	const char *const argv[] = { "redis-server", "--port", "0", "--unixsocket", sock, "--dir", folder, "--save", "", "--appendonly", "no",
+		"--user", "worker", "on", ">secret", "~*", "+@all", NULL };
 
 	snprintf(sock, sizeof sock, "%s/s", folder);
-	server = fork();
-	assert_true(server >= 0);
-	if (server == 0) {
-		int null = open("/dev/null", O_RDWR);
-
-		dup2(null, 1);
-		dup2(null, 2);
-		execlp("redis-server", "redis-server", "--port", "0", "--unixsocket", sock, "--dir", folder, "--save",
-		    "", "--appendonly", "no", "--user", "worker", "on", ">secret", "~*", "+@all", (char *)NULL);
-		_exit(127);
-	}
-}
-
-static void
-stop_server(void)
-{
-	kill(server, SIGKILL);
-	waitpid(server, NULL, 0);
+	server = child_start(argv, NULL, -1);
 }
 
 /* One connection under test. */
@@ -446,7 +429,7 @@ test_server_comes_back(void **state)
 	(void)state;
 	peer_up(&p, (struct rds_opts){.address = address});
 	CMD(&p, RDS_Z("BLPOP"), RDS_Z("none"), RDS_Z("0"));
-	stop_server();
+	child_kill(server);
 	wait_reply(&p);
 	assert_int_equal(p.e, ERR_CLOSED);
 	assert_int_equal(p.downs, 1);
@@ -601,7 +584,7 @@ group_teardown(void **state)
 	char path[96];
 
 	(void)state;
-	stop_server();
+	child_kill(server);
 	loop_free(&loop);
 	snprintf(path, sizeof path, "%s/s", folder);
 	unlink(path);
