@@ -158,7 +158,7 @@ all_busy(struct seen *s)
 static void
 test_together(void **state)
 {
-	struct seen busy[GROUPS] = { { NULL } }, s[MANY] = { { NULL } };
+	struct seen busy[GROUPS] = { { .look = NULL } }, s[MANY] = { { .look = NULL } };
 	enum { NONE = 1, LARGE = 2 };
 	unsigned left = MANY;
 	bool all = false;
@@ -191,7 +191,7 @@ test_together(void **state)
 static void
 test_cancel(void **state)
 {
-	struct seen busy[GROUPS] = { { NULL } }, waits = { NULL }, last = { NULL };
+	struct seen busy[GROUPS] = { { .look = NULL } }, waits = { .look = NULL }, last = { .look = NULL };
 	unsigned left = 1;
 	bool all = false;
 
@@ -234,7 +234,7 @@ on_seen_free(void *arg, const struct local_seen *seen, bool swapping)
 static void
 test_freed_by_a_done(void **state)
 {
-	struct seen busy[GROUPS] = { { NULL } };
+	struct seen busy[GROUPS] = { { .look = NULL } };
 	struct freeing f = { 0, false };
 
 	(void)state;
