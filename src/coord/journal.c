@@ -64,6 +64,7 @@ struct journal {
 	uint64_t room;			/* the file's end: zeros from good to here */
 	uint64_t room_again;		/* no room was to be had: not tried again before good is there */
 	bool broken;			/* a sync failed: what the kernel holds of this file is unknown, it must be written anew */
+	enum err why;			/* what has broken it */
 };
 
 /*
@@ -91,6 +92,13 @@ room_make(int fd, uint64_t from, uint64_t to)
 	return from;
 }
 
+static void
+broke(struct journal *j, enum err e)
+{
+	j->broken = true;
+	j->why = e;
+}
+
 /* Between groups, when nobody waits: the next ones find room. */
 static void
 thread_room(struct journal *j)
@@ -103,7 +111,7 @@ thread_room(struct journal *j)
 	if (end == j->room)
 		j->room_again = j->good + ROOM / 4;
 	else if (fsync(j->fd) != 0)
-		j->broken = true;	/* as in thread_append */
+		broke(j, journal_file_error(errno));	/* as in thread_append */
 	j->room = end;
 }
 
@@ -113,19 +121,19 @@ thread_append(struct journal *j, const struct group *g)
 	enum err e;
 
 	if (j->broken)
-		return ERR_IO;
+		return j->why;
 	if (TRIP("journal", "write") || !journal_file_write(j->fd, g->buf.p, g->buf.len, j->good)) {
 		e = journal_file_error(errno);
 		/* A part may stand there: the next group is written over it, never behind it. */
 		if (ftruncate(j->fd, (off_t)j->good) != 0)
-			j->broken = true;
+			broke(j, e);
 		j->room = j->good;
 		return e;
 	}
 	if (g->sync && (TRIP("journal", "sync") || fdatasync(j->fd) != 0)) {
 		e = journal_file_error(errno);
 		/* The kernel has given up on these pages and calls them clean: a second sync would say well where nothing is. */
-		j->broken = true;
+		broke(j, e);
 		return e;
 	}
 	j->good += g->buf.len;
@@ -156,6 +164,7 @@ thread_compact(struct journal *j, const struct group *g)
 		j->room_again = 0;
 		/* Renamed, but after a power cut the old file may be back: not to be built upon. */
 		j->broken = e != ERR_OK;
+		j->why = e;
 		return e;
 	}
 	e = journal_file_error(errno);
