@@ -39,6 +39,9 @@
 #define PROMOTE_AGAIN_MS 30000
 #define PROMOTED 512
 
+/* So much longer a stop waits for requests whose clients are gone. */
+#define DRAIN_LATE_MS 1000
+
 /* So many files are synced at once: the file system commits those that come together as one. */
 #define SYNC_THREADS 16
 
@@ -120,6 +123,7 @@ struct writer {
 	struct promoted promoted[PROMOTED];
 	/* drain */
 	struct loop_timer drain_timer, drain_deadline;
+	bool drain_late;		/* its time is over, and only open requests are waited for */
 	void (*drained)(void *arg);
 	void *drained_arg;
 };
@@ -1027,7 +1031,7 @@ drain_cb(void *arg)
 
 	if (w->watch != NULL)
 		(void)watch_drain(w->watch);
-	if (mirror_count(w->mirror) == 0 && list_empty(&w->ops) && primary_count(w->primary) == 0)
+	if (list_empty(&w->ops) && (w->drain_late || (mirror_count(w->mirror) == 0 && primary_count(w->primary) == 0)))
 		drain_end(w);
 	else
 		loop_timer_set(&w->drain_timer, 20);
@@ -1038,6 +1042,12 @@ drain_deadline_cb(void *arg)
 {
 	struct writer *w = arg;
 
+	/* A client may be gone whose write is still on its way to the journal: its end is short. */
+	if (!w->drain_late && !list_empty(&w->ops)) {
+		w->drain_late = true;
+		loop_timer_set(&w->drain_deadline, DRAIN_LATE_MS);
+		return;
+	}
 	if (mirror_count(w->mirror) > 0)
 		log_warn("writer", "stopping with %zu keys that R2 does not have yet: their marks are in the journal and in Redis",
 		    mirror_count(w->mirror));
