@@ -52,6 +52,13 @@ holds(const struct place *p, const struct swap_id *id)
 	return p->exists && !p->odd && swap_is(id, &p->st);
 }
 
+/* The very file, whatever is in it by now. */
+static bool
+is_inode(const struct place *p, const struct swap_id *id)
+{
+	return p->exists && !p->odd && id->exists && p->st.ino == id->ino;
+}
+
 enum err
 swap_lease(int fd)
 {
@@ -200,14 +207,13 @@ judge_put(struct local_swap *s, int dir, struct swap_note *n, int *held, bool ke
 		swap_at(s, "judge");
 		if ((e = look_at(dir, s->tmp, &out)) != ERR_OK || (e = look_at(dir, k.base, &target)) != ERR_OK)
 			break;
-		if (holds(&out, &n->placed) && !holds(&target, &n->placed)) {
-			/* the exchange has not happened */
-			if (n->records == 1)
-				return conclude(s, n, &target, false, r, st);
-			if (holds(&target, &n->prev)) {
-				e = exchange(s, dir);
-				continue;
-			}
+		if (holds(&out, &n->placed) && !holds(&target, &n->placed) && n->records == 1)
+			return conclude(s, n, &target, false, r, st); /* the exchange has not happened */
+		/* Nor has the one that gives a file of the site its name back. Who had that open may have written to it
+		 * since the note: it is the newest all the more. */
+		if (n->records > 1 && is_inode(&out, &n->placed) && holds(&target, &n->prev)) {
+			e = exchange(s, dir);
+			continue;
 		}
 		if (!holds(&target, &n->placed)) {
 			/* somebody put something newer there, or removed what we had placed: what we took out is

@@ -97,11 +97,11 @@ reconcile_free(struct reconcile *r)
 	mem_free(r);
 }
 
-/* Gives the lease back, or leaves it to its quarantine if a request may still be on the wire. */
+/* Gives the lease back, or leaves it to its quarantine if a request may still be on the wire, or a thread may still rename. */
 static void
 let_go(struct reconcile *r)
 {
-	if (r->in_flight)
+	if (r->in_flight || r->swapping)
 		hold_park(&r->hold);
 	else
 		hold_drop(&r->hold);
@@ -415,6 +415,7 @@ lease_take(struct reconcile *r)
 bool
 reconcile_job_ended(struct reconcile *r)
 {
+	r->swapping = false;
 	if (!r->over)
 		return false;
 	reconcile_fail(r, ERR_LEASE_LOST, "the lease");

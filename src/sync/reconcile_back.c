@@ -42,6 +42,7 @@ swap_submit(struct reconcile *r, void (*work)(void *), void (*done)(void *))
 	if (r->swap == NULL)
 		swap_new(r);
 	local_swap_until(r->swap, hold_lease(r->hold)->until_mono_ms, &r->stop);
+	r->swapping = true;
 	pool_submit(r->env.pool, &r->job, work, done, r);
 }
 

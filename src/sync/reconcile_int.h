@@ -78,6 +78,7 @@ struct reconcile {
 	struct hold *hold;		/* the lease, asked for or held */
 	struct lease lease;		/* ... as it was given */
 	bool in_flight;			/* a request that changes R2 is out, or its end is unknown */
+	bool swapping;			/* the pool has a job that may rename files */
 	bool over;			/* the lease has ended; only the pool is waited for */
 	struct cluster_call *call;
 	struct loop_timer wait;

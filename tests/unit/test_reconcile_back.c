@@ -6,6 +6,7 @@
 #include "sides.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,8 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <hiredis/hiredis.h>
 
 #include "base/mem.h"
 #include "store/local_swap.h"
@@ -30,6 +33,48 @@ static struct {
 	void (*act)(void);
 	char want[32];		/* what both sides must have in the end; "": nothing */
 } t;
+
+/* A thread that is about to rename waits at a gate while that is closed. */
+static struct {
+	pthread_mutex_t mutex;
+	pthread_cond_t cond;
+	bool closed, waits;
+} gate = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, false };
+
+int __real_renameat2(int olddir, const char *old, int newdir, const char *new, unsigned flags);
+int __wrap_renameat2(int olddir, const char *old, int newdir, const char *new, unsigned flags);
+
+int
+__wrap_renameat2(int olddir, const char *old, int newdir, const char *new, unsigned flags)
+{
+	pthread_mutex_lock(&gate.mutex);
+	gate.waits = gate.closed;
+	while (gate.closed)
+		pthread_cond_wait(&gate.cond, &gate.mutex);
+	pthread_mutex_unlock(&gate.mutex);
+	return __real_renameat2(olddir, old, newdir, new, flags);
+}
+
+static void
+gate_set(bool closed)
+{
+	pthread_mutex_lock(&gate.mutex);
+	gate.closed = closed;
+	gate.waits = false;
+	pthread_cond_broadcast(&gate.cond);
+	pthread_mutex_unlock(&gate.mutex);
+}
+
+static bool
+gate_waits(void)
+{
+	bool waits;
+
+	pthread_mutex_lock(&gate.mutex);
+	waits = gate.waits;
+	pthread_mutex_unlock(&gate.mutex);
+	return waits;
+}
 
 /* Both sides. */
 
@@ -133,11 +178,11 @@ on_before(void *arg, const char *what)
 }
 
 static int
-setup(void **state)
+setup_limit(uint64_t limit_ms)
 {
-	(void)state;
 	memset(&t, 0, sizeof t);
 	sides_setup("back");
+	sides.conf.r2_request_limit = limit_ms;
 	assert_int_equal(chdir(sides.root), 0);
 	sides.fake.before = on_before;
 	sides_join("migrator", "w", NULL);
@@ -146,9 +191,25 @@ setup(void **state)
 }
 
 static int
+setup(void **state)
+{
+	(void)state;
+	return setup_limit(LIMIT);
+}
+
+/* For many leases that are left to their quarantine. */
+static int
+setup_short(void **state)
+{
+	(void)state;
+	return setup_limit(10);
+}
+
+static int
 teardown(void **state)
 {
 	(void)state;
+	gate_set(false);
 	assert_int_equal(chdir("/"), 0);
 	sides_teardown();
 	return 0;
@@ -597,6 +658,27 @@ test_no_bucket(void **state)
 	assert_int_equal(sides_go(key), RECONCILE_RESTORED);
 }
 
+/* The key's lease is given back, or its quarantine is over. */
+static bool
+lease_is_free(void)
+{
+	const char *text = redis_do(&redis, "HGET r2shim:{test}:leases %s", key)->str;
+	unsigned long long free_ms;
+
+	if (text == NULL)
+		return true;
+	assert_int_equal(sscanf(text, "%*s %*s %llu", &free_ms), 1);
+	return free_ms < clock_real_ms();
+}
+
+/* What a thread has begun is done, as it is when the quarantine is over. */
+static void
+threads_end(void)
+{
+	pool_free(&sides.pool);
+	sides.pool = sides.env.pool = pool_new(loop, 2);
+}
+
 /* Broken off at each request, and at moments between them; then somebody else, perhaps after the site has written. */
 static bool
 broken_off(unsigned at, void (*act)(void))
@@ -630,7 +712,8 @@ broken_off(unsigned at, void (*act)(void))
 	if (act != NULL)
 		act();
 	run_for(15);
-	UNTIL(!sides_leased());
+	threads_end();
+	UNTIL(lease_is_free());
 	converge();
 	if (!file_is(key, t.want) || !object_is(t.want) || leftovers())
 		fail_msg("broken off at %u: \"%s\"", at, t.want);
@@ -659,6 +742,34 @@ test_cancel(void **state)
 			}
 	print_message("    broken off %u times\n", ran);
 	assert_true(ran >= 100);
+}
+
+/* While a thread renames nobody else gets the key, though all that is left of the reconcile is that thread. */
+static void
+test_cancel_in_a_rename(void **state)
+{
+	struct lease l;
+
+	(void)state;
+	old_file("base");
+	object("new");
+	owed(MARK_PUT);
+	gate_set(true);
+	sides_start(key, NULL);
+	UNTIL(gate_waits());
+	reconcile_cancel(&sides.r);
+	sides_mark_now(key);		/* behind whatever was asked of Redis */
+	assert_true(sides_leased());
+	site_rewrites();
+	run_for(15);
+	gate_set(false);
+	UNTIL(lease_is_free());
+	assert_int_equal(sides_lease(key, &l), ERR_OK);
+	assert_true(l.takeover);
+	marks_drop(sides.cluster, KEY(key), &l, NULL, NULL);
+	threads_end();
+	converge();
+	assert_true(file_is(key, t.want) && object_is(t.want) && !leftovers());
 }
 
 /* A process that died in a swap: its leavings are judged before anything else, whatever the mark says by now. */
@@ -819,8 +930,9 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_restore), TEST(test_new_folder), TEST(test_remove), TEST(test_later), TEST(test_written_meanwhile), TEST(test_bad_bytes),
 		TEST(test_large), TEST(test_slow_disk), TEST(test_no_space), TEST(test_in_use), TEST(test_in_the_way), TEST(test_mark_moves),
-		TEST(test_lease_lost), TEST(test_r2_down), TEST(test_no_bucket), TEST(test_cancel), TEST(test_leavings), TEST(test_unconfirmed),
-		TEST(test_committed),
+		TEST(test_lease_lost), TEST(test_r2_down), TEST(test_no_bucket),
+		cmocka_unit_test_setup_teardown(test_cancel, setup_short, teardown), TEST(test_cancel_in_a_rename), TEST(test_leavings),
+		TEST(test_unconfirmed), TEST(test_committed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

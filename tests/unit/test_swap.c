@@ -6,6 +6,7 @@
  */
 #include "files.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -531,6 +532,72 @@ test_death(void **state)
 	assert_true(ran >= 50);
 }
 
+/* The only name of ours in the key's folder that is no note. */
+static void
+taken_out(char path[280])
+{
+	DIR *d = opendir("d");
+	struct dirent *de;
+
+	assert_non_null(d);
+	while ((de = readdir(d)) != NULL)
+		if (strncmp(de->d_name, ".r2shim-swap-", 13) == 0 && strstr(de->d_name, ".note") == NULL)
+			(void)snprintf(path, 280, "d/%s", de->d_name);
+	(void)closedir(d);
+}
+
+/* A writer opens the file under the lease, and waits; it gets to write when its file is about to have its name back. */
+static void
+on_step_of_waiter(void *arg, const char *step)
+{
+	char path[280];
+	int fd;
+
+	(void)arg;
+	if (strcmp(step, "rename") == 0) {
+		assert_int_equal(open(key, O_WRONLY | O_NONBLOCK), -1);
+		assert_int_equal(errno, EWOULDBLOCK);
+	} else if (strcmp(step, "back") == 0) {
+		taken_out(path);
+		fd = open(path, O_WRONLY | O_TRUNC);
+		assert_true(fd >= 0);
+		assert_int_equal(write(fd, "site waited", 11), 11);
+		_exit(0);
+	}
+}
+
+static enum err
+life_with_waiter(enum verb v, struct known *k)
+{
+	struct local_swap *s = local_swap_new(l, Z(key), &k->base);
+	enum err e;
+
+	local_swap_watch(s, on_step_of_waiter, NULL);
+	e = carry(s, v, k);
+	local_swap_free(&s);
+	return e;
+}
+
+static void
+test_death_before_the_way_back(void **state)
+{
+	struct known k;
+
+	(void)state;
+	for (enum verb v = 0; v < VERBS; v++) {
+		if (v == PUT_NEW)
+			continue; /* nothing to wait for */
+		begin(v, &k);
+		w.die_at = 1;
+		die(life_with_waiter, v, &k);
+		assert_int_equal(w.step, 1);
+		w.die_at = w.step = 0;
+		(void)snprintf(w.want, sizeof(w.want), "site waited");
+		assert_int_equal(run_again(v, &k), ERR_OK);
+		check_site_won(v, k);
+	}
+}
+
 /* Who goes on after a death dies, too. */
 static void
 test_death_twice(void **state)
@@ -857,7 +924,7 @@ main(void)
 {
 #define ROW(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {ROW(test_undisturbed), ROW(test_one_write), ROW(test_two_writes),
-	    ROW(test_death), ROW(test_death_twice), ROW(test_write_then_death), ROW(test_open_for_writing),
+	    ROW(test_death), ROW(test_death_twice), ROW(test_death_before_the_way_back), ROW(test_write_then_death), ROW(test_open_for_writing),
 	    ROW(test_not_the_base), ROW(test_leavings), ROW(test_signal), ROW(test_lease_lost), ROW(test_supported),
 	    ROW(test_another_users_file)};
 	static const char *const folders[] = {"/tmp", "/dev/shm"};
