@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "proxy/forwarded.h"
 #include "proxy/hint.h"
 
 enum { HEAD_MOST = 500 };	/* bytes of most heads: room that saves growing, no limit */
@@ -73,12 +74,43 @@ take_addr(struct http1_slice s, char out[FORWARD_CLIENT_MAX])
 	return inet_pton(AF_INET, out, addr) == 1 || inet_pton(AF_INET6, out, addr) == 1;
 }
 
+/* The same of Forwarded, whose elements can only be told apart from the front: the last that is no trusted proxy's, or the first. */
+static void
+client_of_forwarded(const struct forward_trust *t, const struct http1_head *h, char out[FORWARD_CLIENT_MAX])
+{
+	char addr[FORWARD_CLIENT_MAX];
+	bool found = false, any = false;
+	unsigned i;
+
+	for (i = 0; i < h->nh; i++) {
+		struct http1_slice rest = h->h[i].value, node;
+
+		if (!str_slice_ieq(h->h[i].name.p, h->h[i].name.n, "Forwarded"))
+			continue;
+		while (forwarded_next(&rest, &node)) {
+			bool known = node.p != NULL && take_addr(node, addr);
+
+			if (known && forward_trusted(t, addr) && (any || found))
+				continue;
+			any = true;
+			found = found || !known || !forward_trusted(t, addr);
+			snprintf(out, FORWARD_CLIENT_MAX, "%s", known ? addr : "");
+		}
+	}
+}
+
 void
 forward_client(const struct forward_trust *t, const struct http1_head *h, const char *peer, char out[FORWARD_CLIENT_MAX])
 {
 	unsigned i;
 
 	snprintf(out, FORWARD_CLIENT_MAX, "%s", peer);
+	if (!forward_trusted(t, peer))
+		return;
+	if (http1_find(h, "X-Forwarded-For") == NULL) {
+		client_of_forwarded(t, h, out);
+		return;
+	}
 	for (i = h->nh; i-- > 0;) {
 		const struct http1_header *x = &h->h[i];
 		size_t end = x->value.n;
@@ -122,8 +154,8 @@ is_any(struct http1_slice name, const char *const *v, size_t n)
 static bool
 drop_from_client(const struct http1_head *h, const struct http1_header *x, bool trusted)
 {
-	static const char *const ours[] = { "Content-Length", "Transfer-Encoding", "Expect", "X-Forwarded-For" };
-	static const char *const claims[] = { "X-Forwarded-Proto", "X-Forwarded-Host", "X-Real-IP", "Forwarded" };
+	static const char *const ours[] = { "Content-Length", "Transfer-Encoding", "Expect", "X-Forwarded-For", "Forwarded" };
+	static const char *const claims[] = { "X-Forwarded-Proto", "X-Forwarded-Host", "X-Real-IP" };
 
 	if (memchr(x->name.p, '_', x->name.n) != NULL || is_command(x->name) || begins(x->name, "x-shim-"))
 		return true;
@@ -134,25 +166,30 @@ drop_from_client(const struct http1_head *h, const struct http1_header *x, bool 
 	return http1_hop_by_hop(h, x);
 }
 
+/* The entries that a list header has already, on one line of which the end is to come. */
 static void
-add_forwarded_for(struct str *out, const struct http1_head *h, const char *peer)
+begin_list(struct str *out, const struct http1_head *h, const char *name, bool keep)
 {
 	unsigned i;
 
-	str_addz(out, "X-Forwarded-For: ");
+	str_addz(out, name);
+	str_addz(out, ": ");
 	for (i = 0; i < h->nh; i++)
-		if (str_slice_ieq(h->h[i].name.p, h->h[i].name.n, "X-Forwarded-For") && h->h[i].value.n > 0) {
+		if (keep && str_slice_ieq(h->h[i].name.p, h->h[i].name.n, name) && h->h[i].value.n > 0) {
 			str_add(out, h->h[i].value.p, h->h[i].value.n);
 			str_addz(out, ", ");
 		}
-	str_addz(out, peer);
-	str_addz(out, "\r\n");
 }
 
 static void
 add_claims(struct str *out, const struct http1_head *h, const char *peer, bool trusted)
 {
-	add_forwarded_for(out, h, peer);
+	begin_list(out, h, "X-Forwarded-For", true);
+	str_addz(out, peer);
+	str_addz(out, "\r\n");
+	begin_list(out, h, "Forwarded", trusted);
+	forwarded_add(out, peer, h->host, "http");
+	str_addz(out, "\r\n");
 	if (!trusted || http1_find(h, "X-Forwarded-Proto") == NULL)
 		http1_add_header(out, "X-Forwarded-Proto", "http");
 	if ((!trusted || http1_find(h, "X-Forwarded-Host") == NULL) && h->host.p != NULL)

@@ -4,7 +4,8 @@
  *
  * From the client is dropped: what is hop-by-hop (RFC 9110 7.6.1) or named in Connection, Expect (answered by us), names
  * with '_' (a WSGI application cannot tell them from '-'), X-Accel-*, X-Sendfile*, X-Shim-*. X-Forwarded-For is appended to;
- * X-Forwarded-Proto, -Host, X-Real-IP and Forwarded are replaced unless the peer is one of proxy.trusted-proxies.
+ * X-Forwarded-Proto, -Host and X-Real-IP are replaced unless the peer is one of proxy.trusted-proxies. Forwarded (RFC 7239) gets our
+ * element, behind those of a trusted proxy; a stranger's are dropped.
  * From the upstream is dropped: what is hop-by-hop, and X-Accel-*, X-Sendfile* unless the peer is a trusted proxy, for whom the
  * application means them. X-Shim-* and the hints X-Media-Stored and X-Media-Deleted (hint.h) always.
  */
@@ -26,8 +27,8 @@ void forward_trust_free(struct forward_trust **t);
 bool forward_trusted(const struct forward_trust *t, const char *peer);
 
 #define FORWARD_CLIENT_MAX 64
-/* Who the client is behind trusted proxies: the peer, or, of X-Forwarded-For, the last address that is not a trusted proxy's. ""
- * if a trusted proxy names something that is no address: nobody knows. */
+/* Who the client is behind trusted proxies: the peer, or, of X-Forwarded-For, the last address that is not a trusted proxy's; without
+ * that header, of Forwarded. "" if a trusted proxy names something that is no address: nobody knows. */
 void forward_client(const struct forward_trust *t, const struct http1_head *h, const char *peer, char out[FORWARD_CLIENT_MAX]);
 
 /* The head for the upstream, complete. Bodies of unknown length are sent chunked. without: a header that is left out, or NULL. */

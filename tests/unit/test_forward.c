@@ -99,6 +99,35 @@ test_client(void **state)
 }
 
 static void
+test_client_forwarded(void **state)
+{
+	(void)state;
+	client("Forwarded: for=1.2.3.4\r\n", "9.9.9.9", "9.9.9.9");
+	client("Forwarded: for=1.2.3.4\r\n", "10.0.0.1", "1.2.3.4");
+	client("Forwarded: proto=https;FOR=1.2.3.4 , for=10.0.0.7;by=10.0.0.1\r\n", "unix:", "1.2.3.4");
+	client("Forwarded: for=\"[fd00::7]:4711\"\r\n", "10.0.0.1", "fd00::7");
+	client("Forwarded: for=\"1.2.3.4:_p\";host=\"a,b;for=9.9.9.9\"\r\n", "10.0.0.1", "1.2.3.4");
+	/* What stands before the last that is no trusted proxy's, the client wrote himself. */
+	client("Forwarded: for=10.9.9.9, for=1.2.3.4\r\nForwarded: for=10.0.0.2\r\n", "10.0.0.1", "1.2.3.4");
+	client("Forwarded: for=unknown, for=1.2.3.4, for=10.0.0.2\r\n", "10.0.0.1", "1.2.3.4");
+	client("Forwarded: for=10.0.0.3, for=10.0.0.2\r\n", "10.0.0.1", "10.0.0.3");
+	/* X-Forwarded-For goes before. */
+	client("Forwarded: for=1.2.3.4\r\nX-Forwarded-For: 5.6.7.8\r\n", "10.0.0.1", "5.6.7.8");
+	/* Nobody knows: no address, none at all, or malformed. */
+	client("Forwarded: for=1.2.3.4, for=unknown\r\n", "10.0.0.1", "");
+	client("Forwarded: for=1.2.3.4, for=_hidden, for=10.0.0.2\r\n", "10.0.0.1", "");
+	client("Forwarded: for=1.2.3.4, proto=http\r\n", "10.0.0.1", "");
+	client("Forwarded: for=1.2.3.4,\r\n", "10.0.0.1", "");
+	client("Forwarded: for=1.2.3.4;for=5.6.7.8\r\n", "10.0.0.1", "");
+	client("Forwarded: for=1.2.3.4:80\r\n", "10.0.0.1", "");
+	client("Forwarded: for=\"1.2.3.4\r\n", "10.0.0.1", "");
+	client("Forwarded: for=\"[fd00::7\"\r\n", "10.0.0.1", "");
+	client("Forwarded: for=\"[fd00::7]x\"\r\n", "10.0.0.1", "");
+	client("Forwarded: for=\"1.2.3\\\\.4\"\r\n", "10.0.0.1", "");
+	client("Forwarded: for = 1.2.3.4\r\n", "10.0.0.1", "");
+}
+
+static void
 test_question(void **state)
 {
 	static const char in[] = "PUT /media/a%20b?x=1 HTTP/1.1\r\nHost: Site\r\nCookie: a=b\r\ncookie: c=d\r\nAuthorization: Basic eDp5\r\n"
@@ -114,8 +143,8 @@ test_question(void **state)
 	forward_question(&out, &h, "/may/write", "1.2.3.4", false);
 	assert_string_equal(str_z(&out),
 	    "GET /may/write HTTP/1.1\r\nHost: Site\r\nCookie: a=b\r\ncookie: c=d\r\nAuthorization: Basic eDp5\r\nOrigin: http://o\r\n"
-	    "X-Original-Method: PUT\r\nX-Original-URI: /media/a%20b?x=1\r\nX-Forwarded-For: 6.6.6.6, 1.2.3.4\r\nX-Forwarded-Proto: http\r\n"
-	    "X-Forwarded-Host: Site\r\nX-Real-IP: 1.2.3.4\r\n\r\n");
+	    "X-Original-Method: PUT\r\nX-Original-URI: /media/a%20b?x=1\r\nX-Forwarded-For: 6.6.6.6, 1.2.3.4\r\n"
+	    "Forwarded: for=1.2.3.4;host=Site;proto=http\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: Site\r\nX-Real-IP: 1.2.3.4\r\n\r\n");
 	str_fini(&out);
 }
 
@@ -143,26 +172,36 @@ test_requests(void **state)
 	/* Case, order and repetition stay; the target's bytes too. */
 	request("GET /a%2Fb//c?x=%41 HTTP/1.1\r\nHost: Site\r\nFoO-Bar: 1\r\nX-A: one\r\nX-A: two\r\nCookie: a=b\r\n\r\n", "1.2.3.4", false,
 	    "GET /a%2Fb//c?x=%41 HTTP/1.1\r\nHost: Site\r\nFoO-Bar: 1\r\nX-A: one\r\nX-A: two\r\nCookie: a=b\r\n"
-	    "X-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: Site\r\nX-Real-IP: 1.2.3.4\r\n\r\n");
+	    "X-Forwarded-For: 1.2.3.4\r\nForwarded: for=1.2.3.4;host=Site;proto=http\r\n"
+	    "X-Forwarded-Proto: http\r\nX-Forwarded-Host: Site\r\nX-Real-IP: 1.2.3.4\r\n\r\n");
 	/* Hop by hop, commands, underscores, Expect. */
 	request("POST /u HTTP/1.1\r\nHost: s\r\nConnection: close, X-Gone\r\nX-Gone: 1\r\nTE: trailers\r\nKeep-Alive: 5\r\n"
 		"X-Accel-Redirect: /p\r\nX-Sendfile: /etc/passwd\r\nX-Shim-Key: a\r\nX_Under: 1\r\nUpgrade: h2c\r\nExpect: 100-continue\r\n"
 		"Content-Length: 5\r\nContent-Type: a/b\r\n\r\n",
 	    "9.9.9.9", false,
-	    "POST /u HTTP/1.1\r\nHost: s\r\nContent-Type: a/b\r\nX-Forwarded-For: 9.9.9.9\r\nX-Forwarded-Proto: http\r\n"
+	    "POST /u HTTP/1.1\r\nHost: s\r\nContent-Type: a/b\r\nX-Forwarded-For: 9.9.9.9\r\n"
+	    "Forwarded: for=9.9.9.9;host=s;proto=http\r\nX-Forwarded-Proto: http\r\n"
 	    "X-Forwarded-Host: s\r\nX-Real-IP: 9.9.9.9\r\nContent-Length: 5\r\n\r\n");
 	/* Claims of a stranger are replaced, his X-Forwarded-For is appended to. */
 	request("PUT / HTTP/1.1\r\nHost: s\r\nX-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: evil\r\nX-Real-IP: 6.6.6.6\r\n"
 		"Forwarded: for=1.2.3.4\r\nTransfer-Encoding: chunked\r\n\r\n",
 	    "9.9.9.9", false,
-	    "PUT / HTTP/1.1\r\nHost: s\r\nX-Forwarded-For: 1.2.3.4, 9.9.9.9\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: s\r\n"
+	    "PUT / HTTP/1.1\r\nHost: s\r\nX-Forwarded-For: 1.2.3.4, 9.9.9.9\r\n"
+	    "Forwarded: for=9.9.9.9;host=s;proto=http\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: s\r\n"
 	    "X-Real-IP: 9.9.9.9\r\nTransfer-Encoding: chunked\r\n\r\n");
 	/* A trusted proxy's are believed. */
-	request("GET http://s/x HTTP/1.1\r\nHost: s\r\nX-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: site.org\r\n"
+	request("GET http://s/x HTTP/1.1\r\nHost: s\r\nForwarded: for=1.2.3.4\r\nX-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: site.org\r\n"
 		"X-Real-IP: 1.2.3.4\r\n\r\n",
 	    "127.0.0.1", true,
 	    "GET /x HTTP/1.1\r\nHost: s\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: site.org\r\nX-Real-IP: 1.2.3.4\r\n"
-	    "X-Forwarded-For: 1.2.3.4, 127.0.0.1\r\n\r\n");
+	    "X-Forwarded-For: 1.2.3.4, 127.0.0.1\r\nForwarded: for=1.2.3.4, for=127.0.0.1;host=s;proto=http\r\n\r\n");
+	/* What is no token is quoted (RFC 7239 4, 6); a socket has no address. */
+	request("GET / HTTP/1.1\r\nHost: s:8080\r\n\r\n", "fd00::7", false,
+	    "GET / HTTP/1.1\r\nHost: s:8080\r\nX-Forwarded-For: fd00::7\r\nForwarded: for=\"[fd00::7]\";host=\"s:8080\";proto=http\r\n"
+	    "X-Forwarded-Proto: http\r\nX-Forwarded-Host: s:8080\r\nX-Real-IP: fd00::7\r\n\r\n");
+	request("GET / HTTP/1.0\r\n\r\n", "unix:", false,
+	    "GET / HTTP/1.1\r\nX-Forwarded-For: unix:\r\nForwarded: for=unknown;proto=http\r\nX-Forwarded-Proto: http\r\n"
+	    "X-Real-IP: unix:\r\n\r\n");
 }
 
 static void
@@ -195,6 +234,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_trust),
 		cmocka_unit_test(test_client),
+		cmocka_unit_test(test_client_forwarded),
 		cmocka_unit_test(test_question),
 		cmocka_unit_test(test_left_out),
 		cmocka_unit_test(test_requests),
