@@ -16,13 +16,15 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "system")]
 import harness  # noqa: E402
 import bench_backfill  # noqa: E402
 import bench_proxy  # noqa: E402
+import bench_soak  # noqa: E402
 import bench_upload  # noqa: E402
 import bench_watch  # noqa: E402
 import report  # noqa: E402
 
 PARTS = {"proxy": (bench_proxy.run, report.proxy_text), "backfill": (bench_backfill.run, report.backfill_text),
-         "upload": (bench_upload.run, report.upload_text), "watch": (bench_watch.run, report.watch_text)}
-MISSED = {"upload": bench_upload.missed}		# of the parts that have targets
+         "upload": (bench_upload.run, report.upload_text), "watch": (bench_watch.run, report.watch_text),
+         "soak": (bench_soak.run, report.soak_text)}
+MISSED = {"upload": bench_upload.missed, "soak": bench_soak.missed}		# of the parts that have targets
 DOCS = harness.TOP / "docs" / "performance.md"
 
 
@@ -33,8 +35,9 @@ def arguments():
     parser.add_argument("--seconds", type=int, default=2, metavar="S", help="of load in a round of the parts proxy and upload (default 2)")
     parser.add_argument("--files", type=int, default=bench_backfill.FILES, metavar="N",
                         help=f"files of the backfill's part (default {bench_backfill.FILES})")
+    parser.add_argument("--minutes", type=float, default=10, metavar="M", help="of the soak (default 10)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="all figures, of each round, as JSON")
-    parser.add_argument("--check", action="store_true", help="exit with 1 if a target is missed (of upload; the others have none here)")
+    parser.add_argument("--check", action="store_true", help="exit with 1 if a target is missed (of upload and soak; the others have none here)")
     parser.add_argument("--no-docs", action="store_true", help="leave docs/performance.md as it is")
     options = parser.parse_args()
     if min(options.rounds, options.seconds, options.files) < 1:

@@ -63,11 +63,11 @@ def ratios(ours, theirs):
     return f"{times(ours['files_s'], theirs['files_s'])} x the files/s, {times(ours['cpu_ms'], theirs['cpu_ms'])} x the CPU"
 
 
-def preamble(env, names):
+def preamble(env, names, how=None):
     versions = ", ".join(f"{name} {env['versions'][name]}" for name in ["r2shim", *names])
+    how = how or f"Medians of {env['rounds']} rounds, taken in turns"
     return (f"Measured {env['date']} at commit {env['commit']}; {env['cpu']}, {env['cpus']} CPUs, Linux {env['kernel']}.\n"
-            f"{versions}.\nMedians of {env['rounds']} rounds, taken in turns; "
-            f"load average before the start {env['load_before']:.2f}.")
+            f"{versions}.\n{how}; load average before the start {env['load_before']:.2f}.")
 
 
 def proxy_text(env, result):
@@ -165,6 +165,25 @@ def watch_text(env, result):
         "Peak memory beside the flood: " + ", ".join(f"{policy} {f['rss'] / 1e6:.1f} MB" for policy, f in floods.items()) +
         ";\nuntil all of it was in R2: " + ", ".join(f"{policy} {f['drained']:.1f} s" for policy, f in floods.items()) +
         f"; overflows of the kernel's queue: {sum(f['overflows'] for f in floods.values()):.0f}."])
+
+
+def soak_text(env, result):
+    failed = len(result["failures"])
+    return "\n\n".join([
+        preamble(env, ["redis"], "One run"),
+        table(["", "figure"], [
+            ["seconds", f"{result['seconds']:,.0f}"],
+            ["requests, of how many clients", f"{result['requests']:,}, {result['clients']}"],
+            ["reloads", f"{result['reloads']:,}"],
+            ["restarts of the upstream, seconds away", f"{result['restarts']}, {result['away']:.1f}"],
+            ["failed while it was away, and needed it", f"{result['upstreams_failures']:,}"],
+            ["failed otherwise", f"{failed:,}"],
+            ["wrong answers", f"{result['wrong']:,}"],
+            ["reads that R2 could not serve and the disk did", f"{result['fallbacks']:,.0f}"],
+            ["slowest request", f"{result['slowest']:.2f} s"],
+            ["memory (RSS), second quarter and last", f"{result['rss'] / 1e6:.1f} MB, {result['rss_end'] / 1e6:.1f} MB"],
+            ["descriptors, second quarter and last", f"{result['fds']:.0f}, {result['fds_end']:.0f}"],
+            ["keys that differ between disk and R2 in the end", f"{result['differences']}"]])])
 
 
 def rewrite(path, part, text):

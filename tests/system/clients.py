@@ -65,14 +65,15 @@ class Document:
 
 class Load:
     """address: of the proxy. clients: connections. cuts_expected: the proxy is going to be killed, so cut connections
-    are no failures. programs: connections that PUT and DELETE below /media/programs/ with the token. pause: mean time between two requests of a client. big: share of uploads of several MB. heads: send
+    are no failures. programs: connections that PUT and DELETE below /media/programs/ with the token. pause: mean time between two
+    requests of a client. big: share of uploads of several MB. problems_max: how many are kept. heads: send
     HEAD too; not to gunicorn 20.1 itself, which answers HEAD of a file with the whole body."""
 
     def __init__(self, address, clients=64, seed=1, pause=0.0, cuts_expected=False, mix=None, sizes=None, documents=4,
-                 timeout=60, big=0.002, heads=True, on_problem=None, programs=0, token=None):
+                 timeout=60, big=0.002, heads=True, on_problem=None, programs=0, token=None, problems_max=200):
         self.address, self.seed, self.pause, self.cuts_expected = address, seed, pause, cuts_expected
         self.mix, self.sizes, self.documents = dict(MIX, **(mix or {})), sizes or SIZES, documents
-        self.timeout, self.big, self.heads, self.on_problem = timeout, big, heads, on_problem
+        self.timeout, self.big, self.heads, self.on_problem, self.problems_max = timeout, big, heads, on_problem, problems_max
         self.history = History()
         self.live, self.dead, self.static, self.huge = [], collections.deque(maxlen=2000), [], []
         self.lock = threading.Lock()
@@ -138,7 +139,7 @@ class Load:
         """kind: "failed" (no good answer) or "wrong" (an answer that the history forbids)."""
         with self.lock:
             self.counts[kind] += 1
-            if len(self.problems) < 200:
+            if len(self.problems) < self.problems_max:
                 self.problems.append({"kind": kind, "at": round(time.monotonic() - self.started, 3), "text": text})
                 if self.on_problem:
                     self.on_problem(self.problems[-1])
