@@ -351,7 +351,7 @@ step_idle(struct http_conn *c)
 			begin_request(c, used);
 			return true;
 		case HTTP1_ERROR:
-			c->is_head = false;
+			c->is_head = str_slice_eq(s->head.method.p, s->head.method.n, "HEAD");
 			last_answer(c, http1_bad_status(bad), http1_bad_text(bad), HTTP_CLOSE_BAD_REQUEST);
 			if (s->cb.on_bad)
 				s->cb.on_bad(c, bad);

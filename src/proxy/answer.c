@@ -120,14 +120,17 @@ answer_parse_range(const struct answer_conds *c, struct answer_span *span)
 	return ANSWER_PART;
 }
 
-/* RFC 9110 8.8.3.2: is the tag in the list? weak: W/ does not matter. A "*" matches whatever exists. */
+/* RFC 9110 8.8.3.2: is the tag in the list? weak: W/ does not matter. A "*" matches whatever exists, a malformed list nothing. */
 static bool
 tag_in_list(struct http1_slice list, const char *etag, bool weak)
 {
 	size_t n = strlen(etag);
-	const char *p = list.p, *end = list.p + list.n;
+	const char *p, *end;
+	bool found = false;
 
 	list = trim(list);
+	p = list.p;
+	end = p + list.n;
 	if (list.n == 1 && list.p[0] == '*')
 		return true;
 	while (p < end) {
@@ -136,6 +139,8 @@ tag_in_list(struct http1_slice list, const char *etag, bool weak)
 
 		while (p < end && (*p == ' ' || *p == '\t' || *p == ','))
 			p++;
+		if (p == end)
+			break;
 		if (end - p >= 2 && p[0] == 'W' && p[1] == '/') {
 			is_weak = true;
 			p += 2;
@@ -145,11 +150,13 @@ tag_in_list(struct http1_slice list, const char *etag, bool weak)
 		close = memchr(p + 1, '"', (size_t)(end - p - 1));
 		if (close == NULL)
 			return false;
-		if ((size_t)(close - p) + 1 == n && memcmp(p, etag, n) == 0 && (weak || !is_weak))
-			return true;
-		p = close + 1;
+		found |= (size_t)(close - p) + 1 == n && memcmp(p, etag, n) == 0 && (weak || !is_weak);
+		for (p = close + 1; p < end && (*p == ' ' || *p == '\t'); p++)
+			;
+		if (p < end && *p != ',')
+			return false;
 	}
-	return false;
+	return found;
 }
 
 static bool

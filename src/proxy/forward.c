@@ -209,6 +209,15 @@ add_target(struct str *out, const struct http1_head *h)
 	}
 }
 
+/* RFC 9112 3.2: what is HTTP/1.1 now needs one. HTTP/1.0 knew none, and health checks of balancers come so. */
+static void
+add_host(struct str *out, const struct http1_head *h)
+{
+	static const struct http1_slice none = { "localhost", 9 };
+
+	http1_add_header_slices(out, (struct http1_slice){ "Host", 4 }, h->host.p != NULL ? h->host : none);
+}
+
 void
 forward_request(struct str *out, const struct http1_head *h, const char *peer, bool trusted, const char *without)
 {
@@ -219,8 +228,8 @@ forward_request(struct str *out, const struct http1_head *h, const char *peer, b
 	add_target(&target, h);
 	http1_add_request_line(out, h->method, (struct http1_slice){ target.p, target.len });
 	str_fini(&target);
-	if (http1_find(h, "Host") == NULL && h->host.p != NULL)
-		http1_add_header_slices(out, (struct http1_slice){ "Host", 4 }, h->host);
+	if (http1_find(h, "Host") == NULL)
+		add_host(out, h);
 	for (i = 0; i < h->nh; i++)
 		if (!drop_from_client(h, &h->h[i], trusted) && (without == NULL || !str_slice_ieq(h->h[i].name.p, h->h[i].name.n, without)))
 			http1_add_header_slices(out, h->h[i].name, h->h[i].value);
@@ -240,8 +249,7 @@ forward_question(struct str *out, const struct http1_head *h, const char *path, 
 	unsigned i;
 
 	http1_add_request_line(out, (struct http1_slice){ "GET", 3 }, (struct http1_slice){ path, strlen(path) });
-	if (h->host.p != NULL)
-		http1_add_header_slices(out, (struct http1_slice){ "Host", 4 }, h->host);
+	add_host(out, h);
 	for (i = 0; i < h->nh; i++)
 		if (is_any(h->h[i].name, told, sizeof told / sizeof told[0]) && !http1_hop_by_hop(h, &h->h[i]))
 			http1_add_header_slices(out, h->h[i].name, h->h[i].value);

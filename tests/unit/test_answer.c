@@ -137,6 +137,12 @@ test_conditions(void **state)
 	row("If-None-Match: \"a\"\r\n", 200, 0, SIZE);
 	row("If-None-Match: a\r\n", 200, 0, SIZE);
 	row("If-None-Match: \"a\r\n", 200, 0, SIZE);
+	row("If-None-Match: @,\r\n", 304, 0, 0);
+	row("If-None-Match: , ,@\r\n", 304, 0, 0);
+	row("If-None-Match: ,\r\n", 200, 0, SIZE);
+	row("If-None-Match: @x\r\n", 200, 0, SIZE);
+	row("If-None-Match: @ @\r\n", 200, 0, SIZE);
+	row("If-None-Match: @, nonsense\r\n", 200, 0, SIZE);
 	/* The tag decides; the date is then not looked at. */
 	row("If-None-Match: \"a\"\r\nIf-Modified-Since: " STAMP "\r\n", 200, 0, SIZE);
 	row("If-Modified-Since: " STAMP "\r\n", 304, 0, 0);
@@ -151,6 +157,8 @@ test_conditions(void **state)
 	row("If-Unmodified-Since: " BEFORE "\r\n", 412, 0, 0);
 	row("If-Unmodified-Since: " STAMP "\r\n", 200, 0, SIZE);
 	row("If-Unmodified-Since: " AFTER "\r\n", 200, 0, SIZE);
+	row("If-Match: @x\r\n", 412, 0, 0);
+	row("If-Match: @ \"a\"\r\n", 412, 0, 0);
 	row("If-Match: \"a\"\r\nIf-None-Match: @\r\n", 412, 0, 0);
 	/* A condition that holds goes before the range, one that fails does without it. */
 	row("Range: bytes=0-1\r\nIf-None-Match: @\r\n", 304, 0, 0);

@@ -200,7 +200,7 @@ test_requests(void **state)
 	    "GET / HTTP/1.1\r\nHost: s:8080\r\nX-Forwarded-For: fd00::7\r\nForwarded: for=\"[fd00::7]\";host=\"s:8080\";proto=http\r\n"
 	    "X-Forwarded-Proto: http\r\nX-Forwarded-Host: s:8080\r\nX-Real-IP: fd00::7\r\n\r\n");
 	request("GET / HTTP/1.0\r\n\r\n", "unix:", false,
-	    "GET / HTTP/1.1\r\nX-Forwarded-For: unix:\r\nForwarded: for=unknown;proto=http\r\nX-Forwarded-Proto: http\r\n"
+	    "GET / HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: unix:\r\nForwarded: for=unknown;proto=http\r\nX-Forwarded-Proto: http\r\n"
 	    "X-Real-IP: unix:\r\n\r\n");
 }
 
