@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "base/err.h"
@@ -27,40 +28,49 @@ static const uint64_t bounds[] = {100, 250, 500, 1000, 2500, 5000, 10000, 25000,
 #define NBOUNDS (sizeof(bounds) / sizeof(bounds[0]))
 
 /* One value. Cells are added at the front, under the mutex, and stay for good: readers need no lock. */
-struct cell {
-	struct cell *next;
-	const char *label;
+struct metric_cell {
+	struct metric_cell *next;
+	const char *labels[METRIC_LABELS_MAX]; /* the values, as many as the table has names; then NULL */
 	_Atomic int64_t value;     /* a histogram's sum, in microseconds */
 	_Atomic uint64_t *buckets; /* histograms only: NBOUNDS, and one for what is beyond */
 };
 
-static struct cell *_Atomic cells[METRIC_COUNT];
+static struct metric_cell *_Atomic cells[METRIC_COUNT];
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
-static struct cell *
-find(enum metric m, const char *label)
+static bool
+same_label(const char *a, const char *b)
 {
-	struct cell *c;
+	return a == b || (a && b && strcmp(a, b) == 0);
+}
 
-	ASSERT((unsigned)m < METRIC_COUNT && !label == !table[m].label);
-	for (c = atomic_load_explicit(&cells[m], memory_order_acquire); c; c = c->next)
-		if (c->label == label || (label && strcmp(c->label, label) == 0))
+static struct metric_cell *
+find(enum metric m, const char *const labels[METRIC_LABELS_MAX])
+{
+	struct metric_cell *c;
+	unsigned i;
+
+	for (c = atomic_load_explicit(&cells[m], memory_order_acquire); c; c = c->next) {
+		for (i = 0; i < METRIC_LABELS_MAX && same_label(c->labels[i], labels[i]); i++)
+			;
+		if (i == METRIC_LABELS_MAX)
 			return c;
+	}
 	return NULL;
 }
 
-static struct cell *
-cell_of(enum metric m, const char *label)
+static struct metric_cell *
+cell_of(enum metric m, const char *const labels[METRIC_LABELS_MAX])
 {
-	struct cell *c = find(m, label);
+	struct metric_cell *c = find(m, labels);
 
 	if (c)
 		return c;
 	(void)pthread_mutex_lock(&mutex);
-	c = find(m, label);
+	c = find(m, labels);
 	if (!c) {
 		c = mem_zalloc(sizeof(*c));
-		c->label = label;
+		memcpy(c->labels, labels, sizeof(c->labels));
 		if (table[m].kind == HISTOGRAM)
 			c->buckets = mem_calloc(NBOUNDS + 1, sizeof(*c->buckets));
 		c->next = atomic_load_explicit(&cells[m], memory_order_relaxed);
@@ -70,37 +80,78 @@ cell_of(enum metric m, const char *label)
 	return c;
 }
 
-void
-metrics_add(enum metric m, const char *label, int64_t n)
+static unsigned
+count_names(enum metric m)
 {
-	ASSERT(table[m].kind != HISTOGRAM);
-	atomic_fetch_add_explicit(&cell_of(m, label)->value, n, memory_order_relaxed);
+	const char *p = table[m].label;
+	unsigned n = p ? 1 : 0;
+
+	while (p && (p = strchr(p, ',')) != NULL) {
+		p++;
+		n++;
+	}
+	return n;
+}
+
+static struct metric_cell *
+cell_of_one(enum metric m, const char *label)
+{
+	ASSERT((unsigned)m < METRIC_COUNT && !label == !table[m].label);
+	return cell_of(m, (const char *const[METRIC_LABELS_MAX]){label});
+}
+
+struct metric_cell *
+metrics_cell(enum metric m, const char *const *labels, unsigned n)
+{
+	const char *all[METRIC_LABELS_MAX] = {NULL};
+
+	ASSERT((unsigned)m < METRIC_COUNT && n <= METRIC_LABELS_MAX && n == count_names(m));
+	memcpy(all, labels, n * sizeof(*labels));
+	return cell_of(m, all);
 }
 
 void
-metrics_set(enum metric m, const char *label, int64_t v)
+metrics_cell_add(struct metric_cell *c, int64_t n)
 {
-	ASSERT(table[m].kind == GAUGE);
-	atomic_store_explicit(&cell_of(m, label)->value, v, memory_order_relaxed);
+	ASSERT(!c->buckets);
+	atomic_fetch_add_explicit(&c->value, n, memory_order_relaxed);
 }
 
 void
-metrics_observe(enum metric m, const char *label, uint64_t us)
+metrics_cell_observe(struct metric_cell *c, uint64_t us)
 {
-	struct cell *c = cell_of(m, label);
 	size_t b = 0;
 
-	ASSERT(table[m].kind == HISTOGRAM);
+	ASSERT(c->buckets);
 	while (b < NBOUNDS && us > bounds[b])
 		b++;
 	atomic_fetch_add_explicit(&c->buckets[b], 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&c->value, (int64_t)us, memory_order_relaxed);
 }
 
+void
+metrics_add(enum metric m, const char *label, int64_t n)
+{
+	metrics_cell_add(cell_of_one(m, label), n);
+}
+
+void
+metrics_set(enum metric m, const char *label, int64_t v)
+{
+	ASSERT(table[m].kind == GAUGE);
+	atomic_store_explicit(&cell_of_one(m, label)->value, v, memory_order_relaxed);
+}
+
+void
+metrics_observe(enum metric m, const char *label, uint64_t us)
+{
+	metrics_cell_observe(cell_of_one(m, label), us);
+}
+
 int64_t
 metrics_get(enum metric m, const char *label)
 {
-	struct cell *c = find(m, label);
+	struct metric_cell *c = find(m, (const char *const[METRIC_LABELS_MAX]){label});
 	uint64_t n = 0;
 
 	if (!c)
@@ -112,17 +163,26 @@ metrics_get(enum metric m, const char *label)
 	return (int64_t)n;
 }
 
+/* {name="value",...}; le: a bucket's bound, or NULL. Values come from our tables: there is nothing to be escaped in them. */
 static void
-add_labels(struct str *out, enum metric m, const struct cell *c, const char *le)
+add_labels(struct str *out, enum metric m, const struct metric_cell *c, const char *le)
 {
-	if (!c->label && !le)
-		return;
-	str_addc(out, '{');
-	if (c->label)
-		str_printf(out, "%s=\"%s\"%s", table[m].label, c->label, le ? "," : "");
-	if (le)
-		str_printf(out, "le=\"%s\"", le);
-	str_addc(out, '}');
+	const char *name = table[m].label;
+	char open = '{';
+
+	for (unsigned i = 0; i < METRIC_LABELS_MAX && c->labels[i]; i++) {
+		size_t n = strcspn(name, ",");
+
+		str_printf(out, "%c%.*s=\"%s\"", open, (int)n, name, c->labels[i]);
+		name += n + (name[n] == ',');
+		open = ',';
+	}
+	if (le) {
+		str_printf(out, "%cle=\"%s\"", open, le);
+		open = ',';
+	}
+	if (open == ',')
+		str_addc(out, '}');
 }
 
 static void
@@ -137,7 +197,7 @@ add_seconds(struct str *out, uint64_t us)
 }
 
 static void
-print_histogram(struct str *out, enum metric m, const struct cell *c)
+print_histogram(struct str *out, enum metric m, const struct metric_cell *c)
 {
 	struct str le = STR_INIT;
 	uint64_t n = 0;
@@ -168,10 +228,10 @@ metrics_print(struct str *out)
 {
 	for (int i = 0; i < METRIC_COUNT; i++) {
 		enum metric m = (enum metric)i;
-		struct cell *c;
+		struct metric_cell *c;
 
 		if (!table[m].label)
-			(void)cell_of(m, NULL); /* a value without labels is there from the start, as 0 */
+			(void)cell_of_one(m, NULL); /* a value without labels is there from the start, as 0 */
 		str_printf(out, "# HELP %s %s\n# TYPE %s %s\n", table[m].name, table[m].help, table[m].name,
 		    kind_names[table[m].kind]);
 		for (c = atomic_load_explicit(&cells[m], memory_order_acquire); c; c = c->next) {

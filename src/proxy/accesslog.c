@@ -20,8 +20,8 @@ struct accesslog {
 	int fd;
 	struct str buf;
 	struct loop_call flush;
-	int64_t stamp_s;		/* of stamp */
-	char stamp[40];
+	int64_t stamp_s, utc_s;		/* of stamp, of utc */
+	char stamp[40], utc[24];
 	bool failing;
 };
 
@@ -118,20 +118,27 @@ add_escaped(struct str *out, const char *p, size_t n)
 	str_add(out, p + from, n - from);
 }
 
-/* The request line, without the query if that bears a signature: it would be as good as a key. */
+/* Where the query of a request line begins, if it bears a signature: it would be as good as a key. Else NULL. */
+static const char *
+secret_query(const struct str *line)
+{
+	const char *query = memchr(str_z(line), '?', line->len);
+
+	return query != NULL && strchr(query, ' ') != NULL && strcasestr(query, "signature") != NULL ? query : NULL;
+}
+
 static void
 add_line(struct str *out, const struct str *line)
 {
-	const char *query = memchr(str_z(line), '?', line->len);
-	const char *end = query == NULL ? NULL : strrchr(query, ' ');
+	const char *query = secret_query(line);
 
-	if (end == NULL || strcasestr(query, "signature") == NULL) {
+	if (query == NULL) {
 		add_escaped(out, str_z(line), line->len);
 		return;
 	}
 	add_escaped(out, line->p, (size_t)(query - line->p));
 	str_addz(out, "?-");
-	str_addz(out, end);
+	str_addz(out, strrchr(query, ' '));
 }
 
 static void
@@ -183,8 +190,15 @@ written(struct accesslog *l)
 		loop_call_soon(&l->flush);
 }
 
-void
-accesslog_add(struct accesslog *l, const struct request *r, bool ok, uint64_t us)
+/* 499, as nginx: the client went away before there was an answer. */
+static uint64_t
+logged_status(const struct request *r)
+{
+	return r->status == 0 ? 499 : (uint64_t)r->status;
+}
+
+static void
+add_combined(struct accesslog *l, const struct request *r, bool ok, uint64_t us)
 {
 	struct str *b = &l->buf;
 
@@ -194,8 +208,7 @@ accesslog_add(struct accesslog *l, const struct request *r, bool ok, uint64_t us
 	str_addz(b, "] \"");
 	add_line(b, &r->line);
 	str_addz(b, "\" ");
-	/* 499, as nginx: the client went away before there was an answer. */
-	str_add_u64(b, r->status == 0 ? 499 : (uint64_t)r->status);
+	str_add_u64(b, logged_status(r));
 	str_addc(b, ' ');
 	str_add_u64(b, r->sent);
 	add_quoted(b, &r->referer);
@@ -207,13 +220,118 @@ accesslog_add(struct accesslog *l, const struct request *r, bool ok, uint64_t us
 	str_addz(b, ok ? " " : "-cut ");
 	add_seconds(b, us);
 	str_addc(b, '\n');
+}
+
+/* "2026-11-27T00:42:25.123Z" */
+static void
+add_utc(struct accesslog *l, uint64_t us)
+{
+	time_t t = (time_t)(us / 1000000);
+	struct tm tm;
+
+	if (l->utc_s != t) {
+		l->utc_s = t;
+		gmtime_r(&t, &tm);
+		strftime(l->utc, sizeof l->utc, "%Y-%m-%dT%H:%M:%S", &tm);
+	}
+	str_printf(&l->buf, "%s.%03uZ", l->utc, (unsigned)(us / 1000 % 1000));
+}
+
+/* ,"name":"value" */
+static void
+add_field(struct str *out, const char *name, const char *p, size_t n)
+{
+	str_addz(out, ",\"");
+	str_addz(out, name);
+	str_addz(out, "\":");
+	str_add_json(out, p, n);
+}
+
+static void
+add_number(struct str *out, const char *name, uint64_t v)
+{
+	str_addz(out, ",\"");
+	str_addz(out, name);
+	str_addz(out, "\":");
+	str_add_u64(out, v);
+}
+
+/* The request line in its three parts: it has two spaces, the parser saw to it. */
+static void
+add_json_line(struct str *out, const struct str *line)
+{
+	const char *target = strchr(str_z(line), ' ') + 1, *version = strrchr(target, ' ') + 1;
+	const char *query = secret_query(line);
+	struct str shown = STR_INIT;
+
+	str_add(&shown, target, (size_t)((query == NULL ? version - 1 : query) - target));
+	if (query != NULL)
+		str_addz(&shown, "?-");
+	add_field(out, "method", line->p, (size_t)(target - 1 - line->p));
+	add_field(out, "target", str_z(&shown), shown.len);
+	add_field(out, "protocol", version, strlen(version));
+	str_fini(&shown);
+}
+
+static void
+begin_json(struct accesslog *l, uint64_t us, const char *peer)
+{
+	str_addz(&l->buf, "{\"time\":\"");
+	add_utc(l, us);
+	str_addc(&l->buf, '"');
+	add_field(&l->buf, "client", peer, strlen(peer));
+}
+
+static void
+end_json(struct str *b, enum phase phase, const char *route, const char *source, bool ok, uint64_t us)
+{
+	add_field(b, "phase", phase_row(phase)->name, strlen(phase_row(phase)->name));
+	add_field(b, "route", route, strlen(route));
+	add_field(b, "source", source, strlen(source));
+	str_addz(b, ok ? ",\"complete\":true,\"seconds\":" : ",\"complete\":false,\"seconds\":");
+	add_seconds(b, us);
+	str_addz(b, "}\n");
+}
+
+static void
+add_json(struct accesslog *l, const struct request *r, bool ok, uint64_t us)
+{
+	struct str *b = &l->buf;
+
+	begin_json(l, r->began_us, r->peer);
+	add_json_line(b, &r->line);
+	add_number(b, "status", logged_status(r));
+	add_number(b, "bytes", r->sent);
+	if (r->referer.len > 0)
+		add_field(b, "referer", r->referer.p, r->referer.len);
+	if (r->agent.len > 0)
+		add_field(b, "agent", r->agent.p, r->agent.len);
+	end_json(b, r->snap->phase, route_name(r->route.what), request_source_name(r->source), ok, us);
+}
+
+void
+accesslog_add(struct accesslog *l, const struct request *r, bool ok, uint64_t us)
+{
+	if (r->snap->conf->access_log_format == CONF_ACCESS_LOG_JSON)
+		add_json(l, r, ok, us);
+	else
+		add_combined(l, r, ok, us);
 	written(l);
 }
 
 void
-accesslog_add_bad(struct accesslog *l, const char *peer, int status, enum phase phase)
+accesslog_add_bad(struct accesslog *l, const struct snapshot *snap, const char *peer, int status)
 {
-	str_printf(&l->buf, "%s - - [%s] \"-\" %d 0 \"-\" \"-\" %s self 0.000000\n", peer, stamp(l, clock_real_us()), status,
-	    phase_row(phase)->name);
+	uint64_t now = clock_real_us();
+
+	if (snap->conf->access_log_format == CONF_ACCESS_LOG_JSON) {
+		begin_json(l, now, peer);
+		add_number(&l->buf, "status", (uint64_t)status);
+		add_number(&l->buf, "bytes", 0);
+		end_json(&l->buf, snap->phase, "malformed", request_source_name(REQUEST_SELF), true, 0);
+	} else {
+		str_printf(&l->buf, "%s - - [%s] \"-\" %d 0 \"-\" \"-\" %s self 0.000000\n", peer, stamp(l, now), status,
+		    phase_row(snap->phase)->name);
+	}
 	written(l);
 }

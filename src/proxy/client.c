@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "proxy/accesslog.h"
+#include "proxy/count.h"
 #include "proxy/request.h"
 #include "proxy/server.h"
 
@@ -61,10 +62,9 @@ on_bad(struct http_conn *c, enum http1_bad bad)
 	struct server *sv = http_server_arg(http_conn_server(c));
 	int status = http1_bad_status(bad);
 
-	metrics_add(METRIC_REQUESTS, "malformed", 1);
-	metrics_add(METRIC_RESPONSES, status >= 500 ? "5xx" : "4xx", 1);
+	count_malformed(status);
 	if (sv->accesslog != NULL)
-		accesslog_add_bad(sv->accesslog, http_conn_peer(c), status, sv->snap->phase);
+		accesslog_add_bad(sv->accesslog, sv->snap, http_conn_peer(c), status);
 	if (log_on(LOG_LVL_DEBUG))
 		log_debug("proxy", "%s: malformed request: %s", http_conn_peer(c), http1_bad_text(bad));
 }

@@ -8,10 +8,10 @@
 #include "base/conf.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/metrics.h"
 #include "base/trip.h"
 #include "coord/phase.h"
 #include "proxy/accesslog.h"
+#include "proxy/count.h"
 #include "proxy/forward.h"
 #include "proxy/mutant.h"
 #include "proxy/server.h"
@@ -441,25 +441,12 @@ request_answer(struct request *r, int status, const char *headers, const char *t
 	return STEP_REPLY;
 }
 
-static const char *
-status_class(int status)
-{
-	static const char *const names[] = { "none", "1xx", "2xx", "3xx", "4xx", "5xx" };
-
-	return names[status >= 100 && status < 600 ? status / 100 : 0];
-}
-
 static void
 log_and_count(struct request *r, bool ok)
 {
-	const char *route = route_name(r->route.what);
 	uint64_t us = (clock_mono_ns() - r->began_mono_ns) / 1000;
 
-	metrics_add(METRIC_REQUESTS, route, 1);
-	metrics_add(METRIC_RESPONSES, status_class(r->status), 1);
-	metrics_observe(METRIC_REQUEST_SECONDS, route, us);
-	if (r->route.what == ROUTE_READ)
-		metrics_add(METRIC_SERVED, request_source_name(r->source), 1);
+	count_request(r, ok, us);
 	if (r->sv->accesslog != NULL)
 		accesslog_add(r->sv->accesslog, r, ok, us);
 }

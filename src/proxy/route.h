@@ -24,6 +24,7 @@ enum route_what {
 	ROUTE_LIST,	/* writes = disk, with its token: a folder's names */
 	ROUTE_FIRST	/* from r2-primary on: PUT and DELETE go to R2 first, whoever carried them out before */
 };
+#define ROUTE_LAST ROUTE_FIRST
 /* A word for the access log and the metrics. */
 const char *route_name(enum route_what w);
 

@@ -109,7 +109,7 @@ count_and_log(void *arg)
 {
 	(void)arg;
 	for (int i = 0; i < 500; i++) {
-		metrics_add(METRIC_REQUESTS, i % 2 ? "odd" : "even", 1);
+		metrics_add(METRIC_SERVED, i % 2 ? "odd" : "even", 1);
 		metrics_observe(METRIC_R2_SECONDS, "GET", 150);
 		log_info("test", "%s of one line", log_key("key", 3));
 	}
@@ -140,8 +140,8 @@ test_threads(void **state)
 		p = end + 1;
 	}
 	assert_int_equal(lines, 2000);
-	assert_int_equal(metrics_get(METRIC_REQUESTS, "odd"), 1000);
-	assert_int_equal(metrics_get(METRIC_REQUESTS, "even"), 1000);
+	assert_int_equal(metrics_get(METRIC_SERVED, "odd"), 1000);
+	assert_int_equal(metrics_get(METRIC_SERVED, "even"), 1000);
 	assert_int_equal(metrics_get(METRIC_R2_SECONDS, "GET"), 2000);
 	str_fini(&out);
 }
@@ -160,9 +160,15 @@ expect_line(const struct str *out, const char *line)
 static void
 test_metrics(void **state)
 {
+	static const char *const ok[] = {"read", "disk", "2xx"}, *const bad[] = {"read", "disk", "5xx"};
 	struct str out = STR_INIT;
+	struct metric_cell *cell = metrics_cell(METRIC_REQUESTS, ok, 3);
 
 	(void)state;
+	metrics_cell_add(cell, 2);
+	metrics_cell_add(metrics_cell(METRIC_REQUESTS, bad, 3), 1);
+	assert_ptr_equal(metrics_cell(METRIC_REQUESTS, ok, 3), cell);
+	metrics_cell_observe(metrics_cell(METRIC_REQUEST_SECONDS, ok, 2), 400);
 	assert_int_equal(metrics_get(METRIC_CONNS, NULL), 0);
 	metrics_add(METRIC_CONNS, NULL, 2);
 	metrics_add(METRIC_CONNS_OPEN, NULL, 5);
@@ -190,6 +196,11 @@ test_metrics(void **state)
 	expect_line(&out, "r2shim_r2_seconds_bucket{op=\"GET\",le=\"0.0001\"} 0");
 	expect_line(&out, "r2shim_r2_seconds_count{op=\"GET\"} 2000");
 	expect_line(&out, "r2shim_watch_overflows_total 0");
+	expect_line(&out, "r2shim_requests_total{route=\"read\",source=\"disk\",result=\"2xx\"} 2");
+	expect_line(&out, "r2shim_requests_total{route=\"read\",source=\"disk\",result=\"5xx\"} 1");
+	expect_line(&out, "r2shim_request_seconds_bucket{route=\"read\",source=\"disk\",le=\"0.00025\"} 0");
+	expect_line(&out, "r2shim_request_seconds_bucket{route=\"read\",source=\"disk\",le=\"0.0005\"} 1");
+	expect_line(&out, "r2shim_request_seconds_sum{route=\"read\",source=\"disk\"} 0.0004");
 	str_clear(&out);
 	metrics_list(&out);
 	expect_line(&out, "r2shim_r2_errors_total\tcounter\terror\tFailed R2 requests, by error.");
