@@ -188,7 +188,7 @@ NOT_THREADED = {
 LONG = {"test_storage": 155, "test_acceptance_disk": 150, "test_kills": 145, "test_r2_primary": 140, "test_acceptance_r2": 130, "test_steps": 130,
         "test_phases": 105, "test_writes": 95, "test_acceptance_redis": 80, "test_phase5": 75, "test_mutants": 70, "test_degraded": 70,
         "test_acceptance_writes": 60, "test_partitions": 60, "test_backfill": 45, "test_acceptance_workers": 35, "test_census": 30,
-        "test_kill": 30, "test_start": 25, "test_site": 25, "test_lost_events": 25, "test_hot_keys": 20, "test_sandbox_clients": 15,
+        "test_kill": 30, "test_start": 25, "test_site": 25, "test_lost_events": 25, "test_hot_keys": 20, "test_takeover": 25, "test_sandbox_clients": 15,
         "test_http": 15}
 
 

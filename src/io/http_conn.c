@@ -243,7 +243,7 @@ expire(struct http_conn *c)
 		if (c->w->in_n > 0)
 			last_answer(c, 408, "the head took too long", HTTP_CLOSE_HEADER_TIMEOUT);
 		else
-			http_conn_close(c, c->nreq > 0 ? HTTP_CLOSE_IDLE_TIMEOUT : HTTP_CLOSE_HEADER_TIMEOUT);
+			http_conn_close(c, c->server->draining ? HTTP_CLOSE_DRAIN : c->nreq > 0 ? HTTP_CLOSE_IDLE_TIMEOUT : HTTP_CLOSE_HEADER_TIMEOUT);
 		break;
 	case CONN_REQUEST:
 		fail_request(c, 408, "the body took too long", HTTP_CLOSE_BODY_TIMEOUT);
@@ -375,8 +375,12 @@ step_idle(struct http_conn *c)
 		}
 	}
 	if (s->draining && c->w->in_n == 0) {
-		http_conn_close(c, HTTP_CLOSE_DRAIN);
-		return true;
+		if (s->idle_until <= clock_mono_ms()) {
+			http_conn_close(c, HTTP_CLOSE_DRAIN);
+			return true;
+		}
+		if (c->read_by > s->idle_until || c->read_by == 0)
+			c->read_by = s->idle_until;
 	}
 	return false;
 }

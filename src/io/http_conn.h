@@ -32,6 +32,7 @@ struct http_server {
 	struct http_work *store;	/* not in use */
 	unsigned stored;
 	bool draining, freed;
+	uint64_t idle_until;	/* draining: idle connections are closed then, monotonic ms */
 	bool starved;		/* no descriptors: accepting pauses until retry fires */
 	struct loop_timer retry;
 	struct loop_timer sweep;	/* looks for connections past their deadlines */

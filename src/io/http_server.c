@@ -177,16 +177,23 @@ http_server_set_opts(struct http_server *s, const struct http_server_opts *o)
 enum err
 http_server_listen(struct http_server *s, const struct addr *a, unsigned mode, struct errbuf *eb)
 {
-	int fd, one = 1;
+	int fd;
 	enum err e = addr_listen(a, BACKLOG, mode, &fd, eb);
-	if (e != ERR_OK)
-		return e;
-	if (a->sa.sa_family != AF_UNIX) {
+	if (e == ERR_OK)
+		http_server_adopt(s, fd);
+	return e;
+}
+
+void
+http_server_adopt(struct http_server *s, int fd)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof ss;
+	int one = 1;
+	if (getsockname(fd, (struct sockaddr *)&ss, &len) == 0 && ss.ss_family != AF_UNIX) {
 		/* Accepted sockets inherit it: an answer is one write, nothing is to be waited for. */
 		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-		struct sockaddr_storage ss;
-		socklen_t len = sizeof ss;
-		if (s->port == 0 && getsockname(fd, (struct sockaddr *)&ss, &len) == 0)
+		if (s->port == 0)
 			s->port = ntohs(ss.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&ss)->sin6_port
 								: ((struct sockaddr_in *)&ss)->sin_port);
 	}
@@ -195,7 +202,6 @@ http_server_listen(struct http_server *s, const struct addr *a, unsigned mode, s
 	loop_fd_init(&ls->fd, s->loop, fd, on_accept, ls);
 	list_add_tail(&s->listeners, &ls->node);
 	watch_listeners(s);
-	return ERR_OK;
 }
 
 unsigned
@@ -218,10 +224,11 @@ close_listeners(struct http_server *s)
 }
 
 void
-http_server_drain(struct http_server *s)
+http_server_drain(struct http_server *s, uint64_t idle_ms)
 {
 	struct list *it, *nxt;
 	s->draining = true;
+	s->idle_until = clock_mono_ms() + idle_ms;
 	close_listeners(s);
 	LIST_FOREACH (it, nxt, &s->conns)
 		http_conn_kick(LIST_ENTRY(it, struct http_conn, node));

@@ -69,10 +69,13 @@ struct http_server *http_server_new(struct loop *l, const struct http_server_opt
 void http_server_set_opts(struct http_server *s, const struct http_server_opts *o);
 /* mode: of a Unix socket. The listener belongs to the server. */
 enum err http_server_listen(struct http_server *s, const struct addr *a, unsigned mode, struct errbuf *eb) ERR_MUST_CHECK;
+/* A listening socket that the process was given; a non-blocking one. It belongs to the server. */
+void http_server_adopt(struct http_server *s, int fd);
 /* Port of the first TCP listener (0 was asked for: the kernel's choice). */
 unsigned http_server_port(const struct http_server *s);
-/* Stops accepting, closes idle connections, lets running requests end with "Connection: close". */
-void http_server_drain(struct http_server *s);
+/* Stops accepting, closes connections once they have been idle for idle_ms (0: at once), lets running requests, and those that come
+ * until then, end with "Connection: close". */
+void http_server_drain(struct http_server *s, uint64_t idle_ms);
 unsigned http_server_conns(const struct http_server *s);
 /* Closes everything at once: on_done and on_close run for what was open, then nothing. Takes NULL, clears the pointer. */
 void http_server_free(struct http_server **s);

@@ -13,6 +13,7 @@
 #include "base/metrics.h"
 #include "proxy/accesslog.h"
 #include "proxy/client.h"
+#include "proxy/listen.h"
 #include "proxy/status.h"
 #include "store/mime.h"
 #include "store/r2.h"
@@ -211,6 +212,7 @@ on_mirrored(void *arg)
 	struct server *sv = arg;
 
 	if (!cluster_up(sv->cluster)) {
+		log_warn("proxy", "without Redis we stay a member: what the journal alone knows waits until a proxy is started on this state-dir");
 		loop_stop(sv->loop);
 		return;
 	}
@@ -271,6 +273,18 @@ on_maybe_drained(void *arg)
 		on_requests_drained(sv);
 }
 
+/* Another process goes on with our listening sockets: no client may be left with a request that nobody reads. An idle connection gets
+ * time to send its next one, and is told with the answer that it was the last; later the client finds it closed as by idle-timeout. */
+static uint64_t
+idle_grace(const struct server *sv)
+{
+	uint64_t idle = sv->snap->conf->idle_timeout, half = sv->snap->conf->drain_timeout / 2;
+
+	if (!sv->inherited)
+		return 0;
+	return idle < half ? idle : half;
+}
+
 static void
 on_term(void *arg)
 {
@@ -284,7 +298,7 @@ on_term(void *arg)
 	sv->draining = true;
 	sv->drain_until = clock_mono_ms() + sv->snap->conf->drain_timeout;
 	loop_timer_set(&sv->drain_timer, sv->snap->conf->drain_timeout);
-	http_server_drain(sv->http);
+	http_server_drain(sv->http, idle_grace(sv));
 	loop_call_soon(&sv->drained);
 }
 
@@ -446,28 +460,15 @@ start_listeners(struct server *sv, const struct conf *c, struct str *ready)
 	static const struct admin_cb admin_cb = { on_admin_ready, on_admin_status, on_admin_reload };
 	struct http_server_opts opts;
 	struct errbuf eb = { "" };
-	struct addr a;
-	size_t i;
+	enum err e;
 
 	if (c->access_log != NULL && accesslog_open(&sv->accesslog, sv->loop, c->access_log, &eb) != ERR_OK)
 		return refuse(SERVER_CONFIG, c, eb.text);
 	client_opts(c, &opts);
 	sv->http = http_server_new(sv->loop, &opts, &client_callbacks, sv);
-	for (i = 0; i < c->listen.n; i++) {
-		char text[128];
-
-		if (addr_parse(&a, c->listen.v[i], &eb) != ERR_OK)
-			return refuse(SERVER_CONFIG, c, eb.text);
-		if (http_server_listen(sv->http, &a, 0666, &eb) != ERR_OK)
-			return refuse(SERVER_FAILED, c, eb.text);
-		addr_text(&a, text);
-		str_printf(ready, "%s%s", i == 0 ? "" : ", ", text);
-		if (ready->len > 2 && strcmp(ready->p + ready->len - 2, ":0") == 0) {
-			/* The kernel chose. */
-			ready->len--;
-			str_printf(ready, "%u", http_server_port(sv->http));
-		}
-	}
+	e = listen_start(sv->http, c, &sv->inherited, ready, &eb);
+	if (e != ERR_OK)
+		return refuse(e == ERR_INVAL ? SERVER_CONFIG : SERVER_FAILED, c, eb.text);
 	if (admin_new(&sv->admin, sv->loop, c, &admin_cb, sv, &eb) != ERR_OK)
 		return refuse(SERVER_FAILED, c, eb.text);
 	return SERVER_OK;

@@ -73,6 +73,7 @@ struct server {
 	/* Redis at the start: has it answered, and may it lose what it is told? */
 	bool redis_settled, redis_unsafe;
 	uint64_t started_ms;
+	bool inherited;		/* the listening sockets; see listen.h */
 	bool draining, leaving;
 	struct loop_timer drain_timer;
 	struct loop_call drained;

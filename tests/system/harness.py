@@ -84,6 +84,7 @@ class Proc:
     ready_timeout = 20
     stop_timeout = 20
     env = {}
+    pass_fds = ()
 
     def __init__(self, folder):
         self.dir = Path(folder)
@@ -104,7 +105,7 @@ class Proc:
         with open(self.out, "ab") as out, open(self.err, "ab") as err:
             self.popen = subprocess.Popen(["/usr/bin/setpriv", "--pdeathsig", "KILL", "--", *map(str, self.command())],
                                           stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=self.dir,
-                                          env=clean_env(**self.env), start_new_session=True)
+                                          env=clean_env(**self.env), start_new_session=True, pass_fds=self.pass_fds)
         running.append(self)
         if wait:
             self.wait_ready()

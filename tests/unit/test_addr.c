@@ -10,6 +10,7 @@
 #include <fcntl.h>
 
 #include "io/addr.h"
+#include "io/inherit.h"
 
 static void
 test_parse(void **state)
@@ -163,11 +164,75 @@ test_unix(void **state)
 	assert_int_not_equal(addr_listen(&a, 5, 0600, &lfd, &eb), ERR_OK);
 }
 
+static void
+announce(long pid, const char *n)
+{
+	char text[24];
+
+	snprintf(text, sizeof text, "%ld", pid);
+	setenv("LISTEN_PID", text, 1);
+	setenv("LISTEN_FDS", n, 1);
+}
+
+/* sd_listen_fds(3): descriptors from 3 on. What stands there in the test's own process gives way for a moment. */
+static void
+test_inherited(void **state)
+{
+	int was = dup(3), fd, other;
+	struct inherit in;
+	struct errbuf eb;
+	struct addr a, b;
+	char left[128], text[128];
+
+	(void)state;
+	assert_int_equal(addr_parse(&a, "127.0.0.1:0", &eb), ERR_OK);
+	assert_int_equal(addr_listen(&a, 5, 0, &fd, &eb), ERR_OK);
+	assert_int_equal(getsockname(fd, &a.sa, &a.len), 0);
+	assert_int_equal(addr_parse(&b, "127.0.0.1:0", &eb), ERR_OK);
+	assert_int_equal(addr_listen(&b, 5, 0, &other, &eb), ERR_OK);
+	assert_int_equal(getsockname(other, &b.sa, &b.len), 0);
+	assert_int_equal(dup2(fd, 3), 3);
+
+	announce(getpid() + 1L, "1");	/* our parent's, perhaps */
+	assert_int_equal(inherit_open(&in, &eb), ERR_OK);
+	assert_int_equal(in.n, 0);
+	assert_null(getenv("LISTEN_FDS"));
+	announce(getpid(), "1");
+	assert_int_equal(inherit_open(&in, &eb), ERR_OK);
+	assert_int_equal(in.n, 1);
+	assert_null(getenv("LISTEN_PID"));
+	assert_int_equal(inherit_take(&in, &b), -1);
+	assert_true(inherit_left(&in, left));
+	addr_text(&a, text);
+	assert_string_equal(left, text);
+	assert_int_equal(inherit_take(&in, &a), 3);
+	assert_int_equal(fcntl(3, F_GETFD), FD_CLOEXEC);
+	assert_int_equal(fcntl(3, F_GETFL) & O_NONBLOCK, O_NONBLOCK);
+	assert_int_equal(inherit_take(&in, &a), -1);
+	assert_false(inherit_left(&in, left));
+	announce(getpid(), "65");
+	assert_int_equal(inherit_open(&in, &eb), ERR_INVAL);
+	assert_int_equal(dup2(0, 3), 3);	/* no socket */
+	announce(getpid(), "1");
+	assert_int_equal(inherit_open(&in, &eb), ERR_INVAL);
+	close(3);
+	announce(getpid(), "1");
+	assert_int_equal(inherit_open(&in, &eb), ERR_INVAL);
+	if (was >= 0) {
+		assert_int_equal(dup2(was, 3), 3);
+		close(was);
+	}
+	if (fd != 3)
+		close(fd);
+	close(other);
+}
+
 int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_parse), cmocka_unit_test(test_tcp), cmocka_unit_test(test_unix)};
+	    cmocka_unit_test(test_parse), cmocka_unit_test(test_tcp), cmocka_unit_test(test_unix),
+	    cmocka_unit_test(test_inherited)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -922,7 +922,7 @@ test_drain(void **state)
 	hear("open /hello ok:NONE open /held open ");
 	put(&late, "GET /hello HTTP/1.1\r\n" H "\r\n");	/* in the socket when draining begins */
 	str_clear(&said);
-	http_server_drain(server);
+	http_server_drain(server, 0);
 	see_end(&idle);
 	see(&late, "Connection: close\r\n\r\nhello");
 	see_end(&late);
@@ -935,6 +935,33 @@ test_drain(void **state)
 	hang_up(&idle);
 	hang_up(&busy);
 	hang_up(&late);
+}
+
+/* Another process goes on with the listening socket: an idle client may send one request more, or is let go in time. */
+static void
+test_drain_with_grace(void **state)
+{
+	struct client asks, silent;
+	bool never = false;
+	(void)state;
+	tell_opens = true;
+	dial(&asks);
+	put(&asks, "GET /hello HTTP/1.1\r\n" H "\r\n");
+	see(&asks, "hello");
+	dial(&silent);
+	hear("open /hello ok:NONE open ");
+	http_server_drain(server, 300);
+	(void)loop_run_until(loop, &never, 1);	/* it has looked at them */
+	assert_int_equal(http_server_conns(server), 2);
+	put(&asks, "GET /hello HTTP/1.1\r\n" H "\r\n");
+	see(&asks, "Connection: close\r\n\r\nhello");
+	see_end(&asks);
+	assert_int_equal(http_server_conns(server), 1);
+	see_end(&silent);
+	assert_int_equal(http_server_conns(server), 0);
+	assert_int_equal(count(said.p, "closed:DRAIN"), 2);
+	hang_up(&asks);
+	hang_up(&silent);
 }
 
 static void
@@ -1003,6 +1030,7 @@ main(void)
 	    TEST(test_limits),
 	    TEST(test_starved),
 	    TEST(test_drain),
+	    TEST(test_drain_with_grace),
 	    TEST(test_freeing),
 	    TEST(test_freeing_when_done),
 	};
