@@ -72,12 +72,12 @@ parse_version(struct pass *s, enum http1_bad malformed)
 	return HTTP1_DONE;
 }
 
-/* RFC 9112 3. */
+/* RFC 9112 3. Methods are case-sensitive (RFC 9110 9.1), but to some servers, gunicorn for one, "get" is GET: refused. */
 static enum http1_step
 parse_request_line(struct pass *s)
 {
 	const char *from = s->p, *p = from;
-	while (p < s->end && http1_is(*p, C_TOKEN))
+	while (p < s->end && http1_is(*p, C_TOKEN) && (*p < 'a' || *p > 'z'))
 		if (++p - from > METHOD_MAX)
 			return fail(s, HTTP1_BAD_METHOD);
 	if (p == s->end)

@@ -19,7 +19,7 @@ site = "{site}";
 state-dir = "state";
 @include "phase.conf"
 proxy: {{ listen = [ "{listen}" ]; access-log = "access.log"; {proxy} }};
-upstream: {{ address = "{upstream}"; }};
+upstream: {{ address = "{upstream}"; {upstream_extra} }};
 media: {{ root = "{media}"; url = "/media/"; uploads = [ "/" ];
   prefixes = ( {prefixes} ); {media_extra} }};
 mirror: {{ policy = "{policy}"; deadline = "{deadline}"; {mirror} }};
@@ -31,7 +31,7 @@ migrator: {{ {migrator} }};
 gate: {{ window = "0"; verify-age = "1h"; }};
 admin: {{ listen = "unix:admin.sock"; }};
 """
-DEFAULTS = dict(site="test", proxy="", prefixes='{ url = "/media/"; class = "public"; }', media_extra="", policy="sync",
+DEFAULTS = dict(site="test", proxy="", upstream_extra="", prefixes='{ url = "/media/"; class = "public"; }', media_extra="", policy="sync",
                 deadline="5s", mirror="", request_limit="2s", r2="", redis_extra="", lease="2s", intent_deadline="2s",
                 migrator="concurrency = 8; max-delete = 1000000;")
 
