@@ -64,6 +64,13 @@ conf_unref(struct conf **cp)
 		wipe(c->prefixes[i].token);
 	}
 	mem_free(c->prefixes);
+	for (size_t i = 0; i < c->ncertificates; i++) {
+		mem_free(c->certificates[i].file);
+		mem_free(c->certificates[i].key_file);
+		mem_free(c->certificates[i].chain);
+		wipe(c->certificates[i].key);
+	}
+	mem_free(c->certificates);
 	wipe(c->r2_secret);
 	wipe(c->r2_access_key);
 	wipe(c->redis_password);
@@ -328,7 +335,7 @@ dump_table(struct str *out, const char *group, const struct conf_opt *opts, size
 {
 	for (size_t i = 0; i < n; i++) {
 		const void *field = (const char *)base + opts[i].offset;
-		bool in_place = opts[i].flags & OPTF_SECRET && group[0];
+		bool in_place = opts[i].flags & OPTF_SECRET && opts == conf_prefix_opts;
 
 		if (opts[i].kind == CONF_KIND_STR && !*(char *const *)field)
 			continue;
@@ -347,11 +354,17 @@ void
 conf_dump(const struct conf *c, struct str *out)
 {
 	dump_table(out, "", conf_opts, conf_nopts, c);
-	for (size_t i = 0; i < c->nprefixes; i++) {
-		char group[64];
+	for (size_t i = 0; i < CONF_NLISTS; i++) {
+		const struct conf_list_of *l = &conf_lists[i];
+		const char *entries = *(char *const *)(const void *)((const char *)c + l->offset);
+		size_t n = *(const size_t *)(const void *)((const char *)c + l->count_offset);
 
-		(void)snprintf(group, sizeof(group), "media.prefixes[%zu].", i);
-		dump_table(out, group, conf_prefix_opts, conf_nprefix_opts, &c->prefixes[i]);
+		for (size_t j = 0; j < n; j++) {
+			char group[64];
+
+			(void)snprintf(group, sizeof(group), "%s[%zu].", l->name, j);
+			dump_table(out, group, l->opts, *l->nopts, entries + j * l->size);
+		}
 	}
 	str_addz(out, "r2.secret-access-key = ***\n");
 	if (c->redis_password)

@@ -38,6 +38,7 @@ enum { CONF_SOURCE_DISK, CONF_SOURCE_ORIGIN };
 enum { CONF_MIRROR_SYNC, CONF_MIRROR_ASYNC };
 enum { CONF_ACCESS_LOG_COMBINED, CONF_ACCESS_LOG_JSON };
 enum { CONF_ODD_UPSTREAM, CONF_ODD_REFUSE };
+enum { CONF_TLS_1_2, CONF_TLS_1_3 };
 
 struct conf_list {
 	char **v;		/* NULL: not given */
@@ -59,6 +60,14 @@ struct conf_prefix {
 	char *cache_control;	/* sent with the file, from both sides; NULL: none */
 };
 
+/* proxy.certificates: ( { certificate = "site.pem"; key = "site.key"; } ) */
+struct conf_certificate {
+	char *file, *key_file;	/* absolute */
+	char *chain;		/* PEM: the server's own certificate, then those between it and the authority */
+	char *key;		/* PEM; secret */
+	int64_t not_after;	/* Unix time at which the first of the chain ends */
+};
+
 struct conf {
 	char *path;		/* the main file, absolute */
 	char *phase_file;	/* the file in which "phase" stands, absolute */
@@ -70,6 +79,8 @@ struct conf {
 	char *admin_token;	/* NULL: none; secret */
 	struct conf_prefix *prefixes; /* longest url first */
 	size_t nprefixes;
+	struct conf_certificate *certificates; /* in the file's order; the first is the default */
+	size_t ncertificates;
 
 #define OPT_STR(field, ...) char *field;
 #define OPT_ENUM(field, ...) int field;
@@ -96,6 +107,8 @@ struct conf *conf_load(const char *path, struct str *errors);
 /* The same for `r2shim init`, which makes what is missing: no state-dir is no mistake. */
 struct conf *conf_load_init(const char *path, struct str *errors);
 struct conf *conf_ref(const struct conf *c);
+/* What is no mistake yet, one "file: text" a line: certificates that have ended or will soon. */
+void conf_warnings(const struct conf *c, struct str *out);
 /* Drops a reference and clears the pointer; takes NULL. */
 void conf_unref(struct conf **c);
 

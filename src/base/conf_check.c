@@ -49,11 +49,14 @@ check_dir(struct conf_loading *ld, struct conf_pos pos, const char *name, const 
 	}
 }
 
-static void
-check_file(struct conf_loading *ld, struct conf_pos pos, const struct conf_opt *o, const char *path)
+void
+conf_check_file(struct conf_loading *ld, struct conf_pos pos, const struct conf_opt *o, char **p)
 {
+	const char *path;
 	struct stat st;
 
+	make_absolute(ld, p);
+	path = *p;
 	if (stat(path, &st) != 0)
 		conf_mistake(ld, pos, "%s: %s: %s", o->name, path, strerror(errno));
 	else if (!S_ISREG(st.st_mode))
@@ -170,10 +173,10 @@ check_flags(struct conf_loading *ld)
 		}
 		if (o->kind != CONF_KIND_STR || !*(char **)field)
 			continue;
-		if (o->flags & (OPTF_FILE | OPTF_DIR | OPTF_PATH))
+		if (o->flags & (OPTF_DIR | OPTF_PATH))
 			make_absolute(ld, field);
 		if (o->flags & OPTF_FILE)
-			check_file(ld, pos, o, *(char **)field);
+			conf_check_file(ld, pos, o, field);
 		else if (o->flags & OPTF_DIR)
 			check_dir(ld, pos, o->name, *(char **)field);
 		else if (o->flags & OPTF_PATH)
@@ -369,7 +372,7 @@ check_prefix(struct conf_loading *ld, size_t i)
 {
 	struct conf *c = ld->c;
 	struct conf_prefix *p = &c->prefixes[i];
-	struct conf_pos pos = ld->prefix_pos[i];
+	struct conf_pos pos = ld->list_pos[CONF_LIST_PREFIXES][i];
 	const char *url = p->url ? p->url : "?";
 	char *path = p->token;
 
@@ -387,10 +390,9 @@ check_prefix(struct conf_loading *ld, size_t i)
 	check_writers(ld, pos, p);
 	p->token = NULL;
 	if (path) { /* the reader left the file's name there */
-		make_absolute(ld, &path);
 		for (size_t j = 0; j < conf_nprefix_opts; j++)
 			if (conf_prefix_opts[j].flags & OPTF_FILE)
-				check_file(ld, pos, &conf_prefix_opts[j], path);
+				conf_check_file(ld, pos, &conf_prefix_opts[j], &path);
 		p->token = read_secret(ld, pos, "token-file", path);
 		mem_free(path);
 	} else if (p->writes == CONF_WRITES_DISK && !p->auth) {
@@ -462,6 +464,18 @@ check_state_dir(struct conf_loading *ld)
 	free(state);
 }
 
+/* The upstream must not be one of our own listeners. */
+static void
+check_upstream(struct conf_loading *ld, const struct conf_list *listeners, const char *name)
+{
+	const char *upstream = ld->c->upstream;
+
+	for (size_t i = 0; i < listeners->n; i++)
+		if (upstream && strcmp(listeners->v[i], upstream) == 0)
+			conf_mistake(ld, conf_pos_of(ld, "upstream.address"),
+			    "upstream.address = \"%s\" is our own %s; name the server behind us", upstream, name);
+}
+
 static void
 check_listeners(struct conf_loading *ld)
 {
@@ -477,11 +491,8 @@ check_listeners(struct conf_loading *ld)
 			conf_mistake(ld, conf_pos_of(ld, "proxy.trusted-proxies"),
 			    "proxy.trusted-proxies: \"%s\" is no network; write \"10.0.0.0/8\", \"::1\" or \"unix:\"",
 			    c->trusted_proxies.v[i]);
-	for (size_t i = 0; i < c->listen.n; i++)
-		if (c->upstream && strcmp(c->listen.v[i], c->upstream) == 0)
-			conf_mistake(ld, conf_pos_of(ld, "upstream.address"),
-			    "upstream.address = \"%s\" is our own proxy.listen; name the server behind us",
-			    c->upstream);
+	check_upstream(ld, &c->listen, "proxy.listen");
+	check_upstream(ld, &c->tls_listen, "proxy.tls-listen");
 	if (!c->admin_listen || strncmp(c->admin_listen, "unix:", 5) == 0)
 		return;
 	host = split_address(c->admin_listen, &len, &port);
@@ -501,6 +512,7 @@ conf_check(struct conf_loading *ld)
 	check_site(ld);
 	check_state_dir(ld);
 	check_listeners(ld);
+	conf_check_certificates(ld);
 	check_r2(ld);
 	check_secrets(ld);
 	check_media(ld);

@@ -16,7 +16,7 @@ struct conf_opt {
 	const char *name, *text;
 	enum conf_kind kind;
 	unsigned flags;
-	size_t offset;			/* of the field in struct conf, or in struct conf_prefix */
+	size_t offset;			/* of the field in struct conf, or in its list's entry */
 	const char *values;		/* ENUM: "a|b|c" */
 	const char *def, *min, *max;	/* as written; def of STR, SIZE, TIME */
 	int64_t num_def, num_min, num_max; /* of ENUM, BOOL, INT */
@@ -27,6 +27,21 @@ extern const size_t conf_nopts;
 /* The entries of media.prefixes, named by the key within an entry. */
 extern const struct conf_opt conf_prefix_opts[];
 extern const size_t conf_nprefix_opts;
+
+/* The entries of proxy.certificates. */
+extern const struct conf_opt conf_certificate_opts[];
+extern const size_t conf_ncertificate_opts;
+
+/* A list of groups (conf_group.c): its full name, what an entry is called and looks like, its options, and where it is kept. */
+struct conf_list_of {
+	const char *name, *entry, *example;
+	const struct conf_opt *opts;
+	const size_t *nopts;
+	size_t size;			/* of an entry */
+	size_t offset, count_offset;	/* of the pointer to the entries, and of their number, in struct conf */
+};
+enum { CONF_LIST_PREFIXES, CONF_LIST_CERTIFICATES, CONF_NLISTS };
+extern const struct conf_list_of conf_lists[CONF_NLISTS];
 
 /* The n-th value of "a|b|c", its length in *len; NULL beyond the last. */
 const char *conf_enum_value(const char *values, unsigned n, size_t *len);
@@ -46,7 +61,7 @@ struct conf_loading {
 	char *shown_dir;		/* the same as the user named it, with a slash; "" for the current one */
 	bool init;			/* state-dir may be missing */
 	struct conf_pos *pos;		/* one an option of conf_opts; file NULL: not given */
-	struct conf_pos *prefix_pos;	/* one a prefix, in the file's order */
+	struct conf_pos *list_pos[CONF_NLISTS];	/* one an entry, in the file's order */
 	void *cfg;			/* libconfig's tree */
 	struct conf_mistake *mistakes;
 	size_t nmistakes;
@@ -69,10 +84,22 @@ struct conf_pos conf_pos_of(const struct conf_loading *ld, const char *name);
 /* The place of an included file, or of the main one, on the disk. */
 char *conf_file_path(const struct conf_loading *ld, const char *file);
 
+struct config_setting_t;
+struct conf_pos conf_pos_of_setting(const struct config_setting_t *s);
+/* Fills the option's field of base from s. */
+void conf_read_option(struct conf_loading *ld, const struct conf_opt *o, const struct config_setting_t *s, void *base);
+bool conf_list_named(const char *name);
+/* s: NULL if it is not given. */
+void conf_read_list(struct conf_loading *ld, const struct conf_list_of *l, const struct config_setting_t *s);
+
 /* Reads the main file and what it includes: unreadable or world-writable files, integers that libconfig would wrap.
  * False if libconfig must not see it (it exits on a folder). */
 bool conf_scan(struct conf_loading *ld);
 /* Resolves paths, reads secrets, and checks what a value means. */
 void conf_check(struct conf_loading *ld);
+/* Of conf_check.c: makes a path absolute (relative ones start at the main file's folder), and looks at the file. */
+void conf_check_file(struct conf_loading *ld, struct conf_pos pos, const struct conf_opt *o, char **path);
+/* Of conf_cert.c: reads proxy.certificates. */
+void conf_check_certificates(struct conf_loading *ld);
 
 #endif

@@ -11,8 +11,6 @@
 #include "base/mem.h"
 #include "base/str.h"
 
-#define PREFIXES "media.prefixes"
-
 char *
 conf_file_path(const struct conf_loading *ld, const char *file)
 {
@@ -24,8 +22,8 @@ conf_file_path(const struct conf_loading *ld, const char *file)
 	return mem_printf("%s/%s", ld->dir, slash ? slash + 1 : file);
 }
 
-static struct conf_pos
-pos_of(const config_setting_t *s)
+struct conf_pos
+conf_pos_of_setting(const config_setting_t *s)
 {
 	return (struct conf_pos){config_setting_source_file(s), config_setting_source_line(s)};
 }
@@ -46,7 +44,7 @@ conf_pos_of(const struct conf_loading *ld, const char *name)
 	group_name = mem_strndup(name, (size_t)(dot - name));
 	group = config_lookup(ld->cfg, group_name);
 	mem_free(group_name);
-	return group ? pos_of(group) : pos;
+	return group ? conf_pos_of_setting(group) : pos;
 }
 
 static void
@@ -69,34 +67,15 @@ unknown(struct conf_loading *ld, const config_setting_t *s, const char *name)
 			best = conf_opts[i].name;
 		}
 	}
-	conf_near(name, PREFIXES, &best, &best_d);
+	for (size_t i = 0; i < CONF_NLISTS; i++)
+		conf_near(name, conf_lists[i].name, &best, &best_d);
 	if (best && config_setting_is_group(s))
 		conf_mistake(
-		    ld, pos_of(s), "unknown group %s; did you mean %.*s?", name, (int)strcspn(best, "."), best);
+		    ld, conf_pos_of_setting(s), "unknown group %s; did you mean %.*s?", name, (int)strcspn(best, "."), best);
 	else if (best)
-		conf_mistake(ld, pos_of(s), "unknown option %s; did you mean %s?", name, best);
+		conf_mistake(ld, conf_pos_of_setting(s), "unknown option %s; did you mean %s?", name, best);
 	else
-		conf_mistake(ld, pos_of(s), "unknown option %s; r2shim check --list-options lists all", name);
-}
-
-static void
-unknown_in_prefix(struct conf_loading *ld, const config_setting_t *s)
-{
-	const char *name = config_setting_name(s), *best = NULL;
-	unsigned best_d = 3;
-
-	for (size_t i = 0; i < conf_nprefix_opts; i++)
-		conf_near(name, conf_prefix_opts[i].name, &best, &best_d);
-	if (best) {
-		conf_mistake(ld, pos_of(s), "unknown option %s in " PREFIXES "; did you mean %s?", name, best);
-	} else {
-		struct str all = STR_INIT;
-
-		for (size_t i = 0; i < conf_nprefix_opts; i++)
-			str_printf(&all, "%s%s", i ? i + 1 < conf_nprefix_opts ? ", " : " and " : "", conf_prefix_opts[i].name);
-		conf_mistake(ld, pos_of(s), "unknown option %s in " PREFIXES "; there are %s", name, str_z(&all));
-		str_fini(&all);
-	}
+		conf_mistake(ld, conf_pos_of_setting(s), "unknown option %s; r2shim check --list-options lists all", name);
 }
 
 /* A copy of a setting's string, or NULL with a mistake. */
@@ -106,16 +85,16 @@ text_of(struct conf_loading *ld, const char *name, const config_setting_t *s)
 	const char *z = config_setting_get_string(s);
 
 	if (!z) {
-		conf_mistake(ld, pos_of(s), "%s must be text in quotes, like %s = \"...\"", name, name);
+		conf_mistake(ld, conf_pos_of_setting(s), "%s must be text in quotes, like %s = \"...\"", name, name);
 		return NULL;
 	}
 	if (!*z) {
-		conf_mistake(ld, pos_of(s), "%s is empty; leave it out or give it a value", name);
+		conf_mistake(ld, conf_pos_of_setting(s), "%s is empty; leave it out or give it a value", name);
 		return NULL;
 	}
 	for (const char *p = z; *p; p++)
 		if ((unsigned char)*p < 0x20 || *p == 0x7f) {
-			conf_mistake(ld, pos_of(s), "%s holds a control character", name);
+			conf_mistake(ld, conf_pos_of_setting(s), "%s holds a control character", name);
 			return NULL;
 		}
 	return mem_strdup(z);
@@ -136,7 +115,7 @@ read_enum(struct conf_loading *ld, const struct conf_opt *o, const config_settin
 			mem_free(z);
 			return;
 		}
-	conf_mistake(ld, pos_of(s), "%s = \"%s\" is unknown; it is one of %s", o->name, z, o->values);
+	conf_mistake(ld, conf_pos_of_setting(s), "%s = \"%s\" is unknown; it is one of %s", o->name, z, o->values);
 	mem_free(z);
 }
 
@@ -150,13 +129,13 @@ read_int(struct conf_loading *ld, const struct conf_opt *o, const config_setting
 	} else if (config_setting_type(s) == CONFIG_TYPE_INT64) {
 		v = config_setting_get_int64(s);
 	} else {
-		conf_mistake(ld, pos_of(s), "%s must be a whole number without quotes", o->name);
+		conf_mistake(ld, conf_pos_of_setting(s), "%s must be a whole number without quotes", o->name);
 		return;
 	}
 	if (v >= o->num_min && v <= o->num_max)
 		*field = v;
-	else if (!conf_mistake_at(ld, pos_of(s))) /* not if the scan has seen that it wrapped */
-		conf_mistake(ld, pos_of(s), "%s = %lld is out of range; it is %lld to %lld", o->name, (long long)v,
+	else if (!conf_mistake_at(ld, conf_pos_of_setting(s))) /* not if the scan has seen that it wrapped */
+		conf_mistake(ld, conf_pos_of_setting(s), "%s = %lld is out of range; it is %lld to %lld", o->name, (long long)v,
 		    (long long)o->num_min, (long long)o->num_max);
 }
 
@@ -173,17 +152,17 @@ read_quantity(struct conf_loading *ld, const struct conf_opt *o, const config_se
 		z = "0";
 	if (!z) {
 		conf_mistake(
-		    ld, pos_of(s), "%s must be text with a unit, like \"%s\"; units: %s", o->name, o->def, units);
+		    ld, conf_pos_of_setting(s), "%s must be text with a unit, like \"%s\"; units: %s", o->name, o->def, units);
 		return;
 	}
 	if (!parse(z, &v)) {
-		conf_mistake(ld, pos_of(s), "%s = \"%s\" is no %s; write a whole number and one of %s", o->name, z,
+		conf_mistake(ld, conf_pos_of_setting(s), "%s = \"%s\" is no %s; write a whole number and one of %s", o->name, z,
 		    size ? "size" : "time", units);
 		return;
 	}
 	ASSERT(parse(o->min, &min) && parse(o->max, &max));
 	if (v < min || v > max)
-		conf_mistake(ld, pos_of(s), "%s = \"%s\" is out of range; it is %s to %s", o->name, z, o->min, o->max);
+		conf_mistake(ld, conf_pos_of_setting(s), "%s = \"%s\" is out of range; it is %s to %s", o->name, z, o->min, o->max);
 	else
 		*field = v;
 }
@@ -194,11 +173,11 @@ read_list(struct conf_loading *ld, const struct conf_opt *o, const config_settin
 	int n = config_setting_length(s);
 
 	if (!config_setting_is_array(s) && !config_setting_is_list(s)) {
-		conf_mistake(ld, pos_of(s), "%s must be a list, like %s = [ \"...\" ]", o->name, o->name);
+		conf_mistake(ld, conf_pos_of_setting(s), "%s must be a list, like %s = [ \"...\" ]", o->name, o->name);
 		return;
 	}
 	if (n == 0 && o->flags & OPTF_REQUIRED)
-		conf_mistake(ld, pos_of(s), "%s is empty; it needs at least one", o->name);
+		conf_mistake(ld, conf_pos_of_setting(s), "%s is empty; it needs at least one", o->name);
 	field->v = mem_calloc((size_t)n, sizeof(*field->v));
 	for (int i = 0; i < n; i++) {
 		char *z = text_of(ld, o->name, config_setting_get_elem(s, (unsigned)i));
@@ -208,8 +187,8 @@ read_list(struct conf_loading *ld, const struct conf_opt *o, const config_settin
 	}
 }
 
-static void
-read_option(struct conf_loading *ld, const struct conf_opt *o, const config_setting_t *s, void *base)
+void
+conf_read_option(struct conf_loading *ld, const struct conf_opt *o, const config_setting_t *s, void *base)
 {
 	void *field = (char *)base + o->offset;
 
@@ -225,7 +204,7 @@ read_option(struct conf_loading *ld, const struct conf_opt *o, const config_sett
 		if (config_setting_type(s) == CONFIG_TYPE_BOOL)
 			*(bool *)field = config_setting_get_bool(s);
 		else
-			conf_mistake(ld, pos_of(s), "%s must be true or false, without quotes", o->name);
+			conf_mistake(ld, conf_pos_of_setting(s), "%s must be true or false, without quotes", o->name);
 		break;
 	case CONF_KIND_INT:
 		read_int(ld, o, s, field);
@@ -272,55 +251,6 @@ set_defaults(struct conf *c)
 	}
 }
 
-static void
-read_prefix(struct conf_loading *ld, const config_setting_t *s)
-{
-	size_t i = ld->c->nprefixes;
-	struct conf_prefix *p = &ld->c->prefixes[i];
-	int n = config_setting_length(s);
-
-	if (!config_setting_is_group(s)) {
-		conf_mistake(ld, pos_of(s), PREFIXES " holds groups, like { url = \"/media/\"; class = \"public\"; }");
-		return;
-	}
-	ld->c->nprefixes++;
-	ld->prefix_pos[i] = pos_of(s);
-	for (int k = 0; k < n; k++) {
-		const config_setting_t *elem = config_setting_get_elem(s, (unsigned)k);
-		const struct conf_opt *o = NULL;
-
-		for (size_t j = 0; j < conf_nprefix_opts && !o; j++)
-			if (strcmp(conf_prefix_opts[j].name, config_setting_name(elem)) == 0)
-				o = &conf_prefix_opts[j];
-		if (!o) {
-			unknown_in_prefix(ld, elem);
-			continue;
-		}
-		if (strcmp(o->name, "class") == 0)
-			p->class_given = true;
-		read_option(ld, o, elem, p);
-	}
-	if (!config_setting_get_member(s, "url"))
-		conf_mistake(ld, pos_of(s), "a prefix without url; add url = \"%s...\"",
-		    ld->c->media_url ? ld->c->media_url : "/");
-}
-
-static void
-read_prefixes(struct conf_loading *ld, const config_setting_t *s)
-{
-	int n = config_setting_length(s);
-
-	if (!config_setting_is_list(s)) {
-		conf_mistake(
-		    ld, pos_of(s), PREFIXES " must be a list of groups in round brackets: ( { url = ...; }, ... )");
-		return;
-	}
-	ld->c->prefixes = mem_calloc((size_t)n, sizeof(*ld->c->prefixes));
-	ld->prefix_pos = mem_calloc((size_t)n, sizeof(*ld->prefix_pos));
-	for (int i = 0; i < n; i++)
-		read_prefix(ld, config_setting_get_elem(s, (unsigned)i));
-}
-
 static bool
 is_group_name(const char *name)
 {
@@ -337,8 +267,8 @@ read_setting(struct conf_loading *ld, const config_setting_t *s, const char *nam
 {
 	for (size_t i = 0; i < conf_nopts; i++)
 		if (strcmp(conf_opts[i].name, name) == 0) {
-			ld->pos[i] = pos_of(s);
-			read_option(ld, &conf_opts[i], s, ld->c);
+			ld->pos[i] = conf_pos_of_setting(s);
+			conf_read_option(ld, &conf_opts[i], s, ld->c);
 			return;
 		}
 	unknown(ld, s, name);
@@ -353,7 +283,7 @@ read_group(struct conf_loading *ld, const config_setting_t *group, const char *g
 		const config_setting_t *s = config_setting_get_elem(group, (unsigned)i);
 		char *name = mem_printf("%s.%s", group_name, config_setting_name(s));
 
-		if (strcmp(name, PREFIXES) != 0)
+		if (!conf_list_named(name))
 			read_setting(ld, s, name);
 		mem_free(name);
 	}
@@ -362,7 +292,7 @@ read_group(struct conf_loading *ld, const config_setting_t *group, const char *g
 static void
 read_root(struct conf_loading *ld, config_t *cfg)
 {
-	const config_setting_t *root = config_root_setting(cfg), *prefixes = config_lookup(cfg, PREFIXES);
+	const config_setting_t *root = config_root_setting(cfg);
 	int n = config_setting_length(root);
 
 	for (int i = 0; i < n; i++) {
@@ -374,10 +304,10 @@ read_root(struct conf_loading *ld, config_t *cfg)
 		else if (config_setting_is_group(s))
 			read_group(ld, s, name);
 		else
-			conf_mistake(ld, pos_of(s), "%s must be a group, like %s: { ... };", name, name);
+			conf_mistake(ld, conf_pos_of_setting(s), "%s must be a group, like %s: { ... };", name, name);
 	}
-	if (prefixes)
-		read_prefixes(ld, prefixes);
+	for (size_t i = 0; i < CONF_NLISTS; i++)
+		conf_read_list(ld, &conf_lists[i], config_lookup(cfg, conf_lists[i].name));
 	for (size_t i = 0; i < conf_nopts; i++)
 		if (conf_opts[i].flags & OPTF_REQUIRED && !ld->pos[i].file)
 			conf_mistake(ld, conf_pos_of(ld, conf_opts[i].name), "%s is missing: %s", conf_opts[i].name,
@@ -477,7 +407,8 @@ load(const char *path, bool init, struct str *errors)
 		conf_unref(&ld.c);
 	conf_mistake_tell(&ld, errors);
 	mem_free(ld.pos);
-	mem_free(ld.prefix_pos);
+	for (size_t i = 0; i < CONF_NLISTS; i++)
+		mem_free(ld.list_pos[i]);
 	mem_free(ld.shown_dir);
 	mem_free(ld.dir);
 	return ld.c;

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/mem.h"
 #include "base/str.h"
 
 const struct conf_opt conf_opts[] = {
@@ -46,6 +47,16 @@ const struct conf_opt conf_prefix_opts[] = {
     {ROW(cache_control, "cache-control", CONF_KIND_STR, 0, "Cache-Control sent with the files, from both sides")},
 };
 const size_t conf_nprefix_opts = sizeof(conf_prefix_opts) / sizeof(conf_prefix_opts[0]);
+
+#undef ROW
+#define ROW(field, path, fl, txt)                                                                                      \
+	{.name = path, .text = txt, .kind = CONF_KIND_STR, .flags = OPTF_REQUIRED | OPTF_FILE | OPTF_LIVE | (fl),      \
+	    .offset = offsetof(struct conf_certificate, field)}
+const struct conf_opt conf_certificate_opts[] = {
+    ROW(file, "certificate", 0, "PEM file: the server's own certificate, then those between it and the authority"),
+    ROW(key_file, "key", OPTF_SECRET, "PEM file with its private key, without a passphrase (mode 0600)"),
+};
+const size_t conf_ncertificate_opts = sizeof(conf_certificate_opts) / sizeof(conf_certificate_opts[0]);
 
 const char *
 conf_enum_value(const char *values, unsigned n, size_t *len)
@@ -139,8 +150,13 @@ conf_list_options(struct str *out, bool json)
 		str_addc(out, '[');
 	for (size_t i = 0; i < conf_nopts; i++)
 		list_one(out, "", &conf_opts[i], json);
-	for (size_t i = 0; i < conf_nprefix_opts; i++)
-		list_one(out, "media.prefixes.", &conf_prefix_opts[i], json);
+	for (size_t i = 0; i < CONF_NLISTS; i++) {
+		char *group = mem_printf("%s.", conf_lists[i].name);
+
+		for (size_t j = 0; j < *conf_lists[i].nopts; j++)
+			list_one(out, group, &conf_lists[i].opts[j], json);
+		mem_free(group);
+	}
 	if (json)
 		str_addz(out, "]\n");
 }

@@ -7,6 +7,7 @@
 #include "coord/cluster.h"
 #include "coord/phase.h"
 #include "store/local_swap.h"
+#include "proxy/listen.h"
 #include "proxy/watch.h"
 
 const char *const cmd_check_help[] = {
@@ -150,10 +151,29 @@ check_online(const char *conf_path)
 	return root ? CMD_OK : CMD_FAILED;
 }
 
+/* The certificates as a listener would take them, and how long they hold. */
+static bool
+check_tls(const struct conf *c)
+{
+	struct tls_server *tls;
+	struct errbuf eb;
+	struct str text = STR_INIT;
+	bool ok = listen_tls(c, &tls, &eb) == ERR_OK;
+
+	if (!ok)
+		fprintf(stderr, "%s: proxy.certificates: %s\n", c->path, eb.text);
+	else
+		tls_server_free(&tls);
+	conf_warnings(c, &text);
+	printf("%s", str_z(&text));
+	str_fini(&text);
+	return ok;
+}
+
 enum cmd_exit
 cmd_check(int argc, char **argv)
 {
-	bool online = false, list = false, json = false, show = false;
+	bool online = false, list = false, json = false, show = false, tls;
 	const struct session_opt opts[] = {
 		{"--online", NULL, &online}, {"--list-options", NULL, &list}, {"--json", NULL, &json}, {"--show", NULL, &show}};
 	struct str text = STR_INIT;
@@ -177,7 +197,10 @@ cmd_check(int argc, char **argv)
 		printf("%s", str_z(&text));
 		str_fini(&text);
 	}
+	tls = check_tls(c);
 	conf_unref(&c);
+	if (!tls)
+		return CMD_CONFIG;
 	printf("%s: ok\n", path);
 	return online ? check_online(path) : CMD_OK;
 }

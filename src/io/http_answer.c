@@ -148,7 +148,7 @@ send_bytes(struct http_conn *c, const void *p, size_t n)
 		http_out_add(&c->w->out, p, n);
 		return;
 	}
-	switch (http_out_send(&c->w->out, c->fd.fd, p, n, &sent)) {
+	switch (http_out_send(&c->w->out, c->fd.fd, c->tls, p, n, &sent)) {
 	case HTTP_OUT_ERROR:
 		give_up(c, errno == EPIPE || errno == ECONNRESET ? HTTP_CLOSE_CLIENT_ABORT : HTTP_CLOSE_SOCKET);
 		break;

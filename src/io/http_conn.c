@@ -8,7 +8,9 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/log.h"
 #include "base/mem.h"
+#include "base/metrics.h"
 
 #define HEAD_READ 16384		/* bytes of one recv while a head is awaited */
 #define BODY_READS 4		/* recvs for a body before other connections have their turn */
@@ -121,6 +123,46 @@ settle_input(struct http_conn *c)
 
 enum filled { FILLED, FILL_EOF, FILL_LATER, FILL_ERROR };
 
+/* What is counted of a handshake, once: its end, whichever. */
+static void
+note_handshake(struct http_conn *c, const char *result)
+{
+	if (!c->shaken)
+		metrics_add(METRIC_TLS_HANDSHAKES, result, 1);
+	c->shaken = true;
+}
+
+static enum filled
+tls_recv(struct http_conn *c, char *p, unsigned max)
+{
+	size_t n;
+	enum tls_result r = tls_read(c->tls, p, max, &n);
+	if (tls_established(c->tls))
+		note_handshake(c, tls_resumed(c->tls) ? "resumed" : "full");
+	c->readable = false;
+	switch (r) {
+	case TLS_OK:
+		/* Behind a full record there is mostly another. Of what it holds itself the socket does not tell. */
+		c->readable = n >= TLS_RECORD || tls_pending(c->tls);
+		c->w->in_n += (unsigned)n;
+		return FILLED;
+	case TLS_WANT_WRITE:
+		c->crossed = true;
+		return FILL_LATER;
+	case TLS_WANT_READ:
+		return FILL_LATER;
+	case TLS_EOF:
+	case TLS_CUT:		/* HTTP's own framing tells whether something is missing */
+		return FILL_EOF;
+	case TLS_FAILED:
+	default:
+		note_handshake(c, tls_peer_left(c->tls) ? "left" : "failed");
+		if (log_on(LOG_LVL_DEBUG))
+			log_debug("http", "%s: TLS: %s", http_conn_peer(c), tls_why(c->tls));
+		return tls_peer_left(c->tls) ? FILL_EOF : FILL_ERROR;
+	}
+}
+
 /* One recv behind what is there. */
 static enum filled
 fill(struct http_conn *c, unsigned max)
@@ -134,11 +176,14 @@ fill(struct http_conn *c, unsigned max)
 		max = room < max ? room : max;
 		own_input(c, max);
 	}
+	char *p = c->w->in + c->w->in_off + c->w->in_n;
 	ssize_t n;
-	do
-		n = recv(c->fd.fd, c->w->in + c->w->in_off + c->w->in_n, max, MSG_DONTWAIT);
-	while (n < 0 && errno == EINTR);
 	c->reads++;
+	if (c->tls)
+		return tls_recv(c, p, max);
+	do
+		n = recv(c->fd.fd, p, max, MSG_DONTWAIT);
+	while (n < 0 && errno == EINTR);
 	if (n < 0) {
 		c->readable = false;
 		return errno == EAGAIN || errno == EWOULDBLOCK ? FILL_LATER : FILL_ERROR;
@@ -167,7 +212,10 @@ http_conn_close(struct http_conn *c, enum http_close why)
 		/* A reset: nobody takes what came so far for the whole. */
 		struct linger now = {.l_onoff = 1, .l_linger = 0};
 		(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+	} else if (c->tls && !c->bye) {
+		(void)tls_bye(c->tls);
 	}
+	tls_free(&c->tls);
 	close(fd);
 	http_out_fini(&c->w->out);
 	release_input(c);
@@ -183,6 +231,18 @@ http_conn_close(struct http_conn *c, enum http_close why)
 		mem_free(c);
 }
 
+/* Tells the client that nothing more comes. A close_notify that the socket does not take yet is sent by a later turn. */
+static void
+say_bye(struct http_conn *c)
+{
+	if (c->tls && tls_bye(c->tls) == TLS_WANT_WRITE) {
+		http_conn_blocked(c);
+		return;
+	}
+	c->bye = true;
+	(void)shutdown(c->fd.fd, SHUT_WR);
+}
+
 /* Everything is sent, but the client may still be sending: a close now could destroy our answer on its way. */
 static void
 linger(struct http_conn *c, enum http_close why)
@@ -191,7 +251,7 @@ linger(struct http_conn *c, enum http_close why)
 	c->why = (unsigned char)why;
 	c->w->discarded = 0;
 	consume(c, c->w->in_n);
-	(void)shutdown(c->fd.fd, SHUT_WR);
+	say_bye(c);
 	deadline(c, LINGER_MS);
 }
 
@@ -242,7 +302,10 @@ expire(struct http_conn *c)
 		c->is_head = false;
 		if (c->w->in_n > 0)
 			last_answer(c, 408, "the head took too long", HTTP_CLOSE_HEADER_TIMEOUT);
-		else
+		else if (c->tls && !tls_established(c->tls)) {
+			note_handshake(c, "timeout");
+			http_conn_close(c, HTTP_CLOSE_TLS_TIMEOUT);
+		} else
 			http_conn_close(c, c->server->draining ? HTTP_CLOSE_DRAIN : c->nreq > 0 ? HTTP_CLOSE_IDLE_TIMEOUT : HTTP_CLOSE_HEADER_TIMEOUT);
 		break;
 	case CONN_REQUEST:
@@ -276,7 +339,7 @@ flush(struct http_conn *c)
 	uint64_t sent;
 	if (!c->w->out.first || c->blocked || c->yields)
 		return false;
-	switch (http_out_flush(&c->w->out, c->fd.fd, &sent)) {
+	switch (http_out_flush(&c->w->out, c->fd.fd, c->tls, &sent)) {
 	case HTTP_OUT_EMPTY:
 		c->w->write_by = 0;
 		break;
@@ -333,8 +396,10 @@ await_request(struct http_conn *c)
 
 /* The reason of a connection that ended while it was read. */
 static enum http_close
-gone(enum filled f, enum http_close at_eof)
+gone(const struct http_conn *c, enum filled f, enum http_close at_eof)
 {
+	if (f == FILL_ERROR && c->tls)
+		return tls_established(c->tls) ? HTTP_CLOSE_TLS_RECORD : HTTP_CLOSE_TLS_HANDSHAKE;
 	return f == FILL_EOF ? at_eof : errno == ECONNRESET ? HTTP_CLOSE_CLIENT_ABORT : HTTP_CLOSE_SOCKET;
 }
 
@@ -370,7 +435,7 @@ step_idle(struct http_conn *c)
 		if (f == FILLED)
 			return c->fresh = true;
 		if (f != FILL_LATER) {
-			http_conn_close(c, gone(f, c->w->in_n > 0 ? HTTP_CLOSE_CLIENT_ABORT : HTTP_CLOSE_CLIENT));
+			http_conn_close(c, gone(c, f, c->w->in_n > 0 ? HTTP_CLOSE_CLIENT_ABORT : HTTP_CLOSE_CLIENT));
 			return true;
 		}
 	}
@@ -429,7 +494,7 @@ step_body(struct http_conn *c)
 		deadline(c, 0);
 		s->cb.on_body_cut(c);
 	} else if (f == FILL_EOF || f == FILL_ERROR)
-		http_conn_close(c, gone(f, HTTP_CLOSE_CLIENT_ABORT));
+		http_conn_close(c, gone(c, f, HTTP_CLOSE_CLIENT_ABORT));
 	else if (f == FILLED && !c->tunnel)
 		deadline(c, s->o.body_timeout);
 	return f != FILL_LATER;
@@ -457,7 +522,7 @@ finish(struct http_conn *c)
 		await_request(c);
 	} else {
 		why = s->draining ? HTTP_CLOSE_DRAIN : HTTP_CLOSE_DONE;
-		if (c->w->in_n == 0) {
+		if (c->w->in_n == 0 && !c->tls) {
 			http_conn_close(c, why);	/* tells on_done; it is still CONN_REQUEST */
 			return;
 		}
@@ -500,7 +565,7 @@ step_discard(struct http_conn *c)
 		return false;
 	enum filled f = fill(c, HEAD_READ);
 	if (f == FILL_EOF || f == FILL_ERROR)
-		http_conn_close(c, gone(f, HTTP_CLOSE_CLIENT_ABORT));
+		http_conn_close(c, gone(c, f, HTTP_CLOSE_CLIENT_ABORT));
 	return f != FILL_LATER;
 }
 
@@ -508,6 +573,8 @@ static bool
 step_linger(struct http_conn *c)
 {
 	consume(c, c->w->in_n);
+	if (!c->bye && !c->blocked)
+		say_bye(c);
 	if (!c->readable || c->reads >= BODY_READS)
 		return false;
 	enum filled f = fill(c, HTTP_SCRATCH);
@@ -564,7 +631,10 @@ watch(struct http_conn *c)
 	bool wanted = c->state == CONN_IDLE || c->state == CONN_DISCARD || c->state == CONN_LINGER ||
 	    (c->state == CONN_REQUEST && body_flows(c));
 	int rd = wanted ? LOOP_READ : c->readable ? 0 : c->fd.want & LOOP_READ;
-	loop_fd_want(&c->fd, rd | (c->blocked ? LOOP_WRITE : 0));
+	/* The socket does not tell of what TLS has read ahead. */
+	if (wanted && c->readable && c->tls && tls_pending(c->tls))
+		http_conn_kick(c);
+	loop_fd_want(&c->fd, rd | (c->blocked || c->crossed ? LOOP_WRITE : 0));
 }
 
 static void
@@ -606,16 +676,20 @@ on_fd(void *arg, int what)
 	struct http_conn *c = arg;
 	if (what & LOOP_READ)
 		c->readable = true;
-	if (what & LOOP_WRITE)
-		c->blocked = false;
+	if (what & LOOP_WRITE) {
+		c->readable = c->readable || c->crossed;
+		c->blocked = c->crossed = false;
+	}
 	run(c);
 }
 
 struct http_conn *
-http_conn_new(struct http_server *s, int fd, const struct sockaddr *sa)
+http_conn_new(struct http_server *s, int fd, const struct sockaddr *sa, struct tls_server *tls)
 {
 	struct http_conn *c = mem_zalloc(sizeof *c);
 	c->server = s;
+	if (tls)
+		c->tls = tls_accept(tls, fd);
 	if (sa->sa_family == AF_INET) {
 		c->from.v4 = ((const struct sockaddr_in *)(const void *)sa)->sin_addr;
 	} else if (sa->sa_family == AF_INET6) {
@@ -652,6 +726,12 @@ struct http_server *
 http_conn_server(const struct http_conn *c)
 {
 	return c->server;
+}
+
+bool
+http_conn_is_tls(const struct http_conn *c)
+{
+	return c->tls != NULL;
 }
 
 bool

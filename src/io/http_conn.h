@@ -15,6 +15,7 @@
 #include "io/http_out.h"
 #include "io/http_server.h"
 #include "io/loop.h"
+#include "io/tls.h"
 
 #define HTTP_SCRATCH 65536
 #define HTTP_STORE_MAX 256	/* of struct http_work */
@@ -27,7 +28,8 @@ struct http_server {
 	void *arg;
 	struct list listeners, conns;
 	unsigned nconns;
-	unsigned port;
+	unsigned port, tls_port;
+	struct tls_server *tls;	/* for connections to come; NULL: no listener needs it */
 	unsigned busy;		/* calls of ours on the stack: the memory must stay */
 	struct http_work *store;	/* not in use */
 	unsigned stored;
@@ -80,6 +82,7 @@ struct http_conn {
 	struct http_server *server;
 	struct http_work *w;		/* NULL while idle; see http_conn_work */
 	struct loop_fd fd;
+	struct tls *tls;		/* NULL: a plain connection */
 	uint64_t read_by;		/* deadline, monotonic ms; 0: none */
 	union {
 		struct in_addr v4;
@@ -94,9 +97,13 @@ struct http_conn {
 	bool aborting : 1, expired : 1, keep : 1, is_head : 1;
 	bool asked : 1, paused : 1, body_done : 1, end_told : 1, expect : 1;
 	bool started : 1, ended : 1, tunnel : 1;
+	bool crossed : 1;		/* TLS has to write before it can read on */
+	bool shaken : 1;		/* the handshake's end is counted */
+	bool bye : 1;			/* the client knows that nothing more comes */
 };
 
-struct http_conn *http_conn_new(struct http_server *s, int fd, const struct sockaddr *sa);
+/* tls: NULL for a plain connection. */
+struct http_conn *http_conn_new(struct http_server *s, int fd, const struct sockaddr *sa, struct tls_server *tls);
 /* Makes sure that there is c->w. */
 void http_conn_work(struct http_conn *c);
 /* Looks at what there is to do, in the next turn. */

@@ -89,7 +89,7 @@ http_out_add_file(struct http_out *o, int fd, uint64_t off, uint64_t n)
 	o->files++;
 }
 
-/* Takes n sent bytes off the memory at the front. */
+/* Takes n sent bytes off the front. */
 static void
 take(struct http_out *o, size_t n)
 {
@@ -98,7 +98,8 @@ take(struct http_out *o, size_t n)
 		if (n < c->n) {
 			c->off += n;
 			c->n -= n;
-			o->bytes -= n;
+			if (c->fd < 0)
+				o->bytes -= n;
 			return;
 		}
 		n -= (size_t)c->n;
@@ -164,14 +165,67 @@ flush_file(struct http_out *o, int sock, uint64_t *sent)
 	return HTTP_OUT_EMPTY;
 }
 
+/* One record's worth of what is at the front, in *p: a head with the start of the file behind it, many small pieces. buf: TLS_RECORD
+ * bytes, for what does not lie in one piece. 0: the file at the front ends here; < 0: errno. */
+static ssize_t
+gather(const struct http_out *o, char *buf, const char **p)
+{
+	size_t n = 0;
+	*p = buf;
+	for (struct http_chunk *c = o->first; c && n < TLS_RECORD; c = c->next) {
+		size_t room = TLS_RECORD - n, part = c->n < room ? (size_t)c->n : room;
+		if (c->fd < 0 && n == 0 && (part == room || !c->next)) {
+			*p = c->data + c->off;
+			return (ssize_t)part;
+		}
+		ssize_t got = (ssize_t)part;
+		if (c->fd < 0)
+			memcpy(buf + n, c->data + c->off, part);
+		else
+			got = pread(c->fd, buf + n, part, (off_t)c->off);
+		if (got < 0 && n == 0)
+			return got;
+		n += got > 0 ? (size_t)got : 0;
+		if (got < (ssize_t)part)
+			break;
+	}
+	return (ssize_t)n;
+}
+
+static enum http_out_end
+flush_tls(struct http_out *o, struct tls *tls, uint64_t *sent)
+{
+	char buf[TLS_RECORD];
+	const char *p;
+	ssize_t n = gather(o, buf, &p);
+	size_t put = 0;
+	if (n <= 0)
+		return n < 0 ? HTTP_OUT_ERROR : HTTP_OUT_CUT;
+	switch (tls_write(tls, p, (size_t)n, &put)) {
+	case TLS_OK:
+		*sent += put;
+		take(o, put);
+		return HTTP_OUT_EMPTY;
+	case TLS_WANT_WRITE:
+		return HTTP_OUT_FULL;
+	case TLS_WANT_READ:	/* never: output follows input, which follows the handshake */
+	case TLS_EOF:
+	case TLS_CUT:
+	case TLS_FAILED:
+	default:
+		return HTTP_OUT_ERROR;
+	}
+}
+
 enum http_out_end
-http_out_flush(struct http_out *o, int sock, uint64_t *sent)
+http_out_flush(struct http_out *o, int sock, struct tls *tls, uint64_t *sent)
 {
 	*sent = 0;
 	while (o->first) {
 		if (*sent >= TURN)
 			return HTTP_OUT_TURN;
-		enum http_out_end e = o->first->fd < 0 ? flush_memory(o, sock, sent) : flush_file(o, sock, sent);
+		enum http_out_end e = tls ? flush_tls(o, tls, sent)
+		    : o->first->fd < 0 ? flush_memory(o, sock, sent) : flush_file(o, sock, sent);
 		if (e != HTTP_OUT_EMPTY)
 			return e;
 	}
@@ -179,7 +233,7 @@ http_out_flush(struct http_out *o, int sock, uint64_t *sent)
 }
 
 enum http_out_end
-http_out_send(struct http_out *o, int sock, const void *p, size_t n, uint64_t *sent)
+http_out_send(struct http_out *o, int sock, struct tls *tls, const void *p, size_t n, uint64_t *sent)
 {
 	struct iovec iov[PIECES];
 	size_t count = 0;
@@ -188,9 +242,9 @@ http_out_send(struct http_out *o, int sock, const void *p, size_t n, uint64_t *s
 	for (struct http_chunk *c = o->first; c && count < PIECES; c = c->next)
 		iov[count++] = (struct iovec) {c->data + c->off, (size_t)c->n};
 	size_t queued = o->bytes;
-	if (count == PIECES) {	/* many small ones: they go first */
+	if (tls || count == PIECES) {	/* records are filled from the queue; or many small ones, that go first */
 		http_out_add(o, p, n);
-		return http_out_flush(o, sock, sent);
+		return http_out_flush(o, sock, tls, sent);
 	}
 	struct iovec *own = &iov[count++];
 	memcpy(&own->iov_base, &p, sizeof p);

@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "io/tls.h"
+
 struct http_chunk;
 
 struct http_out {
@@ -28,9 +30,11 @@ void http_out_fini(struct http_out *o);
 void http_out_add(struct http_out *o, const void *p, size_t n);
 /* Owns the descriptor from now on. */
 void http_out_add_file(struct http_out *o, int fd, uint64_t off, uint64_t n);
-/* *sent: bytes that the kernel took. */
-enum http_out_end http_out_flush(struct http_out *o, int sock, uint64_t *sent);
-/* The queue and p behind it in one system call, without copying; what is not taken is queued. Only if no file waits. */
-enum http_out_end http_out_send(struct http_out *o, int sock, const void *p, size_t n, uint64_t *sent);
+/* *sent: bytes that the kernel took, before encryption. tls: NULL for a plain connection; on one with TLS files are read and written,
+ * a record at a time. */
+enum http_out_end http_out_flush(struct http_out *o, int sock, struct tls *tls, uint64_t *sent);
+/* The queue and p behind it in one system call, without copying (with TLS: copied); what is not taken is queued. Only if no file
+ * waits. */
+enum http_out_end http_out_send(struct http_out *o, int sock, struct tls *tls, const void *p, size_t n, uint64_t *sent);
 
 #endif

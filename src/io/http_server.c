@@ -20,6 +20,7 @@ struct listener {
 	struct list node;
 	struct http_server *server;
 	struct loop_fd fd;
+	bool tls;
 };
 
 const char *
@@ -50,6 +51,7 @@ http_server_leave(struct http_server *s)
 		mem_free(w);
 	}
 	str_fini(&s->reply);
+	tls_server_free(&s->tls);
 	mem_free(s);
 }
 
@@ -107,9 +109,9 @@ on_sweep(void *arg)
 }
 
 static void
-accepted(struct http_server *s, int fd, const struct sockaddr *sa)
+accepted(struct http_server *s, int fd, const struct sockaddr *sa, bool tls)
 {
-	struct http_conn *c = http_conn_new(s, fd, sa);
+	struct http_conn *c = http_conn_new(s, fd, sa, tls ? s->tls : NULL);
 	s->nconns++;
 	if (!loop_timer_pending(&s->sweep))
 		loop_timer_set(&s->sweep, sweep_ms(s));
@@ -133,7 +135,7 @@ on_accept(void *arg, int what)
 		ss.ss_family = AF_UNSPEC;
 		int fd = accept4(sock, (struct sockaddr *)&ss, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd >= 0) {
-			accepted(s, fd, (struct sockaddr *)&ss);
+			accepted(s, fd, (struct sockaddr *)&ss, ls->tls);
 		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
 			log_warn("http", "accept: %s; trying again every %d ms", strerror(errno), RETRY_MS);
 			s->starved = true;
@@ -174,34 +176,63 @@ http_server_set_opts(struct http_server *s, const struct http_server_opts *o)
 		loop_timer_set(&s->sweep, sweep_ms(s));
 }
 
-enum err
-http_server_listen(struct http_server *s, const struct addr *a, unsigned mode, struct errbuf *eb)
+void
+http_server_adopt(struct http_server *s, int fd, bool tls)
+{
+	unsigned *port = tls ? &s->tls_port : &s->port;
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof ss;
+	int one = 1;
+	ASSERT(!tls || s->tls != NULL);
+	if (getsockname(fd, (struct sockaddr *)&ss, &len) == 0 && ss.ss_family != AF_UNIX) {
+		/* Accepted sockets inherit it: an answer is one write, nothing is to be waited for. */
+		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+		if (*port == 0)
+			*port = ntohs(ss.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&ss)->sin6_port
+							       : ((struct sockaddr_in *)&ss)->sin_port);
+	}
+	struct listener *ls = mem_zalloc(sizeof *ls);
+	ls->server = s;
+	ls->tls = tls;
+	loop_fd_init(&ls->fd, s->loop, fd, on_accept, ls);
+	list_add_tail(&s->listeners, &ls->node);
+	watch_listeners(s);
+}
+
+static enum err
+listen_on(struct http_server *s, const struct addr *a, unsigned mode, bool tls, struct errbuf *eb)
 {
 	int fd;
 	enum err e = addr_listen(a, BACKLOG, mode, &fd, eb);
 	if (e == ERR_OK)
-		http_server_adopt(s, fd);
+		http_server_adopt(s, fd, tls);
 	return e;
 }
 
-void
-http_server_adopt(struct http_server *s, int fd)
+enum err
+http_server_listen(struct http_server *s, const struct addr *a, unsigned mode, struct errbuf *eb)
 {
-	struct sockaddr_storage ss;
-	socklen_t len = sizeof ss;
-	int one = 1;
-	if (getsockname(fd, (struct sockaddr *)&ss, &len) == 0 && ss.ss_family != AF_UNIX) {
-		/* Accepted sockets inherit it: an answer is one write, nothing is to be waited for. */
-		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-		if (s->port == 0)
-			s->port = ntohs(ss.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&ss)->sin6_port
-								: ((struct sockaddr_in *)&ss)->sin_port);
-	}
-	struct listener *ls = mem_zalloc(sizeof *ls);
-	ls->server = s;
-	loop_fd_init(&ls->fd, s->loop, fd, on_accept, ls);
-	list_add_tail(&s->listeners, &ls->node);
-	watch_listeners(s);
+	return listen_on(s, a, mode, false, eb);
+}
+
+enum err
+http_server_listen_tls(struct http_server *s, const struct addr *a, unsigned mode, struct errbuf *eb)
+{
+	return listen_on(s, a, mode, true, eb);
+}
+
+void
+http_server_set_tls(struct http_server *s, struct tls_server *tls)
+{
+	struct tls_server *old = s->tls;
+	s->tls = tls_server_ref(tls);
+	tls_server_free(&old);
+}
+
+unsigned
+http_server_tls_port(const struct http_server *s)
+{
+	return s->tls_port;
 }
 
 unsigned

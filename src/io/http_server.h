@@ -1,7 +1,8 @@
 /*
  * http_server: the server side of HTTP/1.1 connections on a loop. The proxy's clients, the admin listener and the sandbox all
  * stand on it. It owns sockets, parsing, framing, keep-alive, pipelining (one request at a time, in order), time-outs,
- * limits and water marks; it knows nothing of what is served.
+ * limits and water marks, and TLS on the listeners that want it; it knows nothing of what is served. The handshake has the time
+ * of the first head: header_timeout.
  *
  * A connection has at most one request in work. Its life: on_request -> on_body* -> on_body_end, and at any time from
  * on_request on: http_conn_start, then write/sendfile, then http_conn_end. The request is over when both its body has been
@@ -22,6 +23,7 @@
 #include "io/addr.h"
 #include "io/http1.h"
 #include "io/loop.h"
+#include "io/tls.h"
 
 struct http_server;
 struct http_conn;
@@ -69,10 +71,15 @@ struct http_server *http_server_new(struct loop *l, const struct http_server_opt
 void http_server_set_opts(struct http_server *s, const struct http_server_opts *o);
 /* mode: of a Unix socket. The listener belongs to the server. */
 enum err http_server_listen(struct http_server *s, const struct addr *a, unsigned mode, struct errbuf *eb) ERR_MUST_CHECK;
+/* What listeners with TLS show to connections to come; those that are there keep theirs. Takes a reference. */
+void http_server_set_tls(struct http_server *s, struct tls_server *tls);
+/* The same as http_server_listen, with TLS; after the first http_server_set_tls. */
+enum err http_server_listen_tls(struct http_server *s, const struct addr *a, unsigned mode, struct errbuf *eb) ERR_MUST_CHECK;
 /* A listening socket that the process was given; a non-blocking one. It belongs to the server. */
-void http_server_adopt(struct http_server *s, int fd);
-/* Port of the first TCP listener (0 was asked for: the kernel's choice). */
+void http_server_adopt(struct http_server *s, int fd, bool tls);
+/* Port of the first TCP listener (0 was asked for: the kernel's choice), and of the first with TLS. */
 unsigned http_server_port(const struct http_server *s);
+unsigned http_server_tls_port(const struct http_server *s);
 /* Stops accepting, closes connections once they have been idle for idle_ms (0: at once), lets running requests, and those that come
  * until then, end with "Connection: close". */
 void http_server_drain(struct http_server *s, uint64_t idle_ms);
@@ -89,6 +96,7 @@ void *http_conn_get(const struct http_conn *c);
 struct http_server *http_conn_server(const struct http_conn *c);
 /* The peer's address without its port, "unix:" for Unix sockets; valid until on_done, or the callback returns. */
 const char *http_conn_peer(struct http_conn *c);
+bool http_conn_is_tls(const struct http_conn *c);
 bool http_conn_peer_is_unix(const struct http_conn *c);
 
 /* Let the body flow: on_body* and on_body_end (at once if there is no body) come only after this. A body that nobody asked for,

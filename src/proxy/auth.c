@@ -39,7 +39,8 @@ auth_take(struct request *r, const struct http1_head *h)
 	}
 	r->auth.verdict = allow_judge(p, h, client, is_ours(r));
 	if (r->auth.verdict == ALLOW_ASK)
-		forward_question(&r->auth.head, h, p->auth, r->peer, forward_trusted(r->snap->trust, r->peer));
+		forward_question(&r->auth.head, h, p->auth,
+		    &(struct forward_peer){ r->peer, http_conn_is_tls(r->conn), forward_trusted(r->snap->trust, r->peer) });
 }
 
 bool

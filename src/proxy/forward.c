@@ -182,16 +182,19 @@ begin_list(struct str *out, const struct http1_head *h, const char *name, bool k
 }
 
 static void
-add_claims(struct str *out, const struct http1_head *h, const char *peer, bool trusted)
+add_claims(struct str *out, const struct http1_head *h, const struct forward_peer *from)
 {
+	const char *peer = from->addr, *proto = from->tls ? "https" : "http";
+	bool trusted = from->trusted;
+
 	begin_list(out, h, "X-Forwarded-For", true);
 	str_addz(out, peer);
 	str_addz(out, "\r\n");
 	begin_list(out, h, "Forwarded", trusted);
-	forwarded_add(out, peer, h->host, "http");
+	forwarded_add(out, peer, h->host, proto);
 	str_addz(out, "\r\n");
 	if (!trusted || http1_find(h, "X-Forwarded-Proto") == NULL)
-		http1_add_header(out, "X-Forwarded-Proto", "http");
+		http1_add_header(out, "X-Forwarded-Proto", proto);
 	if ((!trusted || http1_find(h, "X-Forwarded-Host") == NULL) && h->host.p != NULL)
 		http1_add_header_slices(out, (struct http1_slice){ "X-Forwarded-Host", 16 }, h->host);
 	if (!trusted || http1_find(h, "X-Real-IP") == NULL)
@@ -219,7 +222,7 @@ add_host(struct str *out, const struct http1_head *h)
 }
 
 void
-forward_request(struct str *out, const struct http1_head *h, const char *peer, bool trusted, const char *without)
+forward_request(struct str *out, const struct http1_head *h, const struct forward_peer *from, const char *without)
 {
 	struct str target = STR_INIT;
 	unsigned i;
@@ -231,9 +234,9 @@ forward_request(struct str *out, const struct http1_head *h, const char *peer, b
 	if (http1_find(h, "Host") == NULL)
 		add_host(out, h);
 	for (i = 0; i < h->nh; i++)
-		if (!drop_from_client(h, &h->h[i], trusted) && (without == NULL || !str_slice_ieq(h->h[i].name.p, h->h[i].name.n, without)))
+		if (!drop_from_client(h, &h->h[i], from->trusted) && (without == NULL || !str_slice_ieq(h->h[i].name.p, h->h[i].name.n, without)))
 			http1_add_header_slices(out, h->h[i].name, h->h[i].value);
-	add_claims(out, h, peer, trusted);
+	add_claims(out, h, from);
 	if (h->framing == HTTP1_CHUNKED)
 		http1_add_header(out, "Transfer-Encoding", "chunked");
 	else if (h->has_length)
@@ -242,7 +245,7 @@ forward_request(struct str *out, const struct http1_head *h, const char *peer, b
 }
 
 void
-forward_question(struct str *out, const struct http1_head *h, const char *path, const char *peer, bool trusted)
+forward_question(struct str *out, const struct http1_head *h, const char *path, const struct forward_peer *from)
 {
 	static const char *const told[] = { "Cookie", "Authorization", "Origin", "User-Agent" };
 	struct str target = STR_INIT;
@@ -257,7 +260,7 @@ forward_question(struct str *out, const struct http1_head *h, const char *path, 
 	add_target(&target, h);
 	http1_add_header_slices(out, (struct http1_slice){ "X-Original-URI", 14 }, (struct http1_slice){ target.p, target.len });
 	str_fini(&target);
-	add_claims(out, h, peer, trusted);
+	add_claims(out, h, from);
 	http1_end_head(out);
 }
 

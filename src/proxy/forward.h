@@ -31,11 +31,17 @@ bool forward_trusted(const struct forward_trust *t, const char *peer);
  * that header, of Forwarded. "" if a trusted proxy names something that is no address: nobody knows. */
 void forward_client(const struct forward_trust *t, const struct http1_head *h, const char *peer, char out[FORWARD_CLIENT_MAX]);
 
+/* Where a request comes from: the connection's peer, as http_conn_peer names it; whether it came over TLS; forward_trusted. */
+struct forward_peer {
+	const char *addr;
+	bool tls, trusted;
+};
+
 /* The head for the upstream, complete. Bodies of unknown length are sent chunked. without: a header that is left out, or NULL. */
-void forward_request(struct str *out, const struct http1_head *h, const char *peer, bool trusted, const char *without);
+void forward_request(struct str *out, const struct http1_head *h, const struct forward_peer *from, const char *without);
 /* A question of our own about a request (auth.h): GET path with the request's Cookie, Authorization, Origin and User-Agent, its
  * method and target in X-Original-Method and X-Original-URI, and the claims of X-Forwarded-*. No body, no condition, no range. */
-void forward_question(struct str *out, const struct http1_head *h, const char *path, const char *peer, bool trusted);
+void forward_question(struct str *out, const struct http1_head *h, const char *path, const struct forward_peer *from);
 /* The head for the client: as http_conn_start takes it, without framing. */
 void forward_response(struct str *out, const struct http1_head *h, bool trusted);
 

@@ -131,7 +131,8 @@ take_head(struct request *r, const struct http1_head *h)
 		r->pass.trusted = forward_trusted(r->snap->trust, peer);
 		r->pass.repeatable = is_repeatable(h);
 		/* The token is between the client and us. */
-		forward_request(&r->pass.head, h, peer, r->pass.trusted, r->auth.verdict == ALLOW_TOKEN ? "Authorization" : NULL);
+		forward_request(&r->pass.head, h, &(struct forward_peer){ peer, http_conn_is_tls(r->conn), r->pass.trusted },
+		    r->auth.verdict == ALLOW_TOKEN ? "Authorization" : NULL);
 		break;
 	case ROUTE_READ:
 		answer_conds_take(&r->read.conds, h);

@@ -126,6 +126,17 @@ apply_log(const struct conf *c)
 }
 
 static void
+warn(const struct conf *c)
+{
+	struct str text = STR_INIT;
+
+	conf_warnings(c, &text);
+	for (const char *p = str_z(&text); *p != '\0'; p += strcspn(p, "\n") + 1)
+		log_warn("proxy", "%.*s", (int)strcspn(p, "\n"), p);
+	str_fini(&text);
+}
+
+static void
 heartbeat(struct server *sv)
 {
 	struct str beat = STR_INIT;
@@ -139,7 +150,7 @@ bool
 server_reload(struct server *sv, struct str *errors)
 {
 	struct snapshot *s, *old = sv->snap;
-	struct http_server_opts opts;
+	struct tls_server *tls = NULL;
 	struct errbuf eb;
 	struct conf *c = conf_load(old->conf->path, errors);
 	const char *fixed = c == NULL ? NULL : conf_needs_restart(old->conf, c);
@@ -147,20 +158,21 @@ server_reload(struct server *sv, struct str *errors)
 
 	if (fixed != NULL)
 		str_printf(errors, "%s: %s cannot change without a restart\n", c->path, fixed);
-	if (ok && snapshot_new(sv, c, old, &s, &eb) != ERR_OK) {
+	if (ok && (listen_tls(c, &tls, &eb) != ERR_OK || snapshot_new(sv, c, old, &s, &eb) != ERR_OK)) {
 		str_printf(errors, "%s: %s\n", c->path, eb.text);
 		ok = false;
 	}
 	metrics_add(METRIC_RELOADS, ok ? "ok" : "refused", 1);
 	if (!ok) {
 		log_error("proxy", "reload refused, the old configuration stays: %.*s", (int)strcspn(str_z(errors), "\n"), str_z(errors));
+		tls_server_free(&tls);
 		conf_unref(&c);
 		return false;
 	}
 	snapshot_use(sv, s);
 	apply_log(c);
-	client_opts(c, &opts);
-	http_server_set_opts(sv->http, &opts);
+	listen_use(sv->http, c, &tls);
+	warn(c);
 	upstream_set_conf(sv->upstream, c);
 	if (s->owns_r2)
 		breaker_init(&sv->r2_breaker, BREAKER_FAILURES, BREAKER_OPEN_MS);
@@ -459,13 +471,17 @@ start_listeners(struct server *sv, const struct conf *c, struct str *ready)
 {
 	static const struct admin_cb admin_cb = { on_admin_ready, on_admin_status, on_admin_reload };
 	struct http_server_opts opts;
+	struct tls_server *tls;
 	struct errbuf eb = { "" };
 	enum err e;
 
 	if (c->access_log != NULL && accesslog_open(&sv->accesslog, sv->loop, c->access_log, &eb) != ERR_OK)
 		return refuse(SERVER_CONFIG, c, eb.text);
+	if (listen_tls(c, &tls, &eb) != ERR_OK)
+		return refuse(SERVER_CONFIG, c, eb.text);
 	client_opts(c, &opts);
 	sv->http = http_server_new(sv->loop, &opts, &client_callbacks, sv);
+	listen_use(sv->http, c, &tls);
 	e = listen_start(sv->http, c, &sv->inherited, ready, &eb);
 	if (e != ERR_OK)
 		return refuse(e == ERR_INVAL ? SERVER_CONFIG : SERVER_FAILED, c, eb.text);
@@ -528,6 +544,7 @@ server_run(struct conf *c)
 	if (rc == SERVER_OK)
 		rc = start_listeners(sv, c, &ready);
 	if (rc == SERVER_OK) {
+		warn(c);
 		loop_signal(sv->loop, SIGHUP, on_hup, sv);
 		loop_signal(sv->loop, SIGUSR1, on_usr1, sv);
 		loop_signal(sv->loop, SIGTERM, on_term, sv);

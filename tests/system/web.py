@@ -31,14 +31,17 @@ def dial(address, timeout):
 
 
 class Connection(http.client.HTTPConnection):
-    """http.client's connection, over any address that dial() takes."""
+    """http.client's connection, over any address that dial() takes. tls: (an ssl.SSLContext, the server's name), or None."""
 
-    def __init__(self, address, timeout):
-        super().__init__("localhost", timeout=timeout)
-        self.address = address
+    def __init__(self, address, timeout, tls=None):
+        super().__init__(tls[1] if tls else "localhost", timeout=timeout)
+        self.address, self.tls = address, tls
 
     def connect(self):
         self.sock = dial(self.address, self.timeout)
+        if self.tls:
+            context, name = self.tls
+            self.sock = context.wrap_socket(self.sock, server_hostname=name)
 
 
 class Response:
@@ -70,8 +73,8 @@ class Client:
     """One keep-alive connection. A connection that the server closed while it was idle is opened anew; one that
     breaks after the first byte was sent raises Cut, never a silent second try."""
 
-    def __init__(self, address, timeout=60):
-        self.address, self.timeout = address, timeout
+    def __init__(self, address, timeout=60, tls=None):
+        self.address, self.timeout, self.tls = address, timeout, tls
         self.conn = None
         self.connects = 0
 
@@ -81,7 +84,7 @@ class Client:
         sent = False
         try:
             if self.conn is None:
-                self.conn = Connection(self.address, self.timeout)
+                self.conn = Connection(self.address, self.timeout, self.tls)
                 self.conn.connect()
                 self.connects += 1
             sent = True

@@ -15,6 +15,7 @@
 #include "base/conf.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "certs.h"
 
 #define SECRET "n0-one-may-see-this"
 
@@ -69,9 +70,26 @@ copy_conf_files(const char *from, const char *to)
 	str_fini(&text);
 }
 
+/* NAME.pem and NAME.key, good for so long. */
+static void
+write_certificate(const char *name, int seconds)
+{
+	struct certs c;
+	char *pem = mem_printf("%s.pem", name), *key = mem_printf("%s.key", name);
+
+	certs_make(&c, &(struct certs_want){.name = name, .from_s = seconds - 86400, .to_s = seconds});
+	write_file(pem, c.cert, 0644);
+	write_file(key, c.key, 0600);
+	certs_free(&c);
+	mem_free(pem);
+	mem_free(key);
+}
+
 static int
 set_up(void **state)
 {
+	struct str key = STR_INIT;
+
 	(void)state;
 	assert_non_null(mkdtemp(folder));
 	assert_int_equal(chdir(folder), 0);
@@ -80,6 +98,11 @@ set_up(void **state)
 	write_file("token", SECRET "\r\n", 0600);
 	write_file("open.secret", "AKID", 0644);
 	write_file("empty.secret", "", 0600);
+	write_certificate("site", 90 * 86400);
+	write_certificate("other", 90 * 86400);
+	read_file("other.key", &key);
+	write_file("open.key", str_z(&key), 0644);
+	str_fini(&key);
 	assert_int_equal(setenv("R2SHIM_TEST_SECRET", SECRET, 1) | unsetenv("R2SHIM_TEST_NONE"), 0);
 	copy_conf_files(CONF_TESTS, ".");
 	copy_conf_files(CONF_TESTS "/inc", "inc");
@@ -297,6 +320,35 @@ test_paths(void **state)
 	conf_unref(&c);
 }
 
+/* Certificates whose end is near are named, and loaded; the rest keeps quiet. */
+static void
+test_warnings(void **state)
+{
+	struct str text = STR_INIT;
+	struct conf *c = must_load("tls-only.conf");
+
+	(void)state;
+	assert_non_null(strstr(c->certificates[0].chain, "BEGIN CERTIFICATE"));
+	assert_non_null(strstr(c->certificates[0].key, "PRIVATE KEY"));
+	conf_warnings(c, &text);
+	assert_int_equal(text.len, 0);
+	conf_unref(&c);
+	write_certificate("site", 3 * 86400 + 3600);
+	c = must_load("tls-only.conf");
+	conf_warnings(c, &text);
+	assert_non_null(strstr(str_z(&text), "/site.pem: the certificate, or one of its chain, ends on 20"));
+	assert_non_null(strstr(str_z(&text), ", in 3 days; renew it\n"));
+	conf_unref(&c);
+	str_clear(&text);
+	write_certificate("site", -60);
+	c = must_load("tls-only.conf");
+	conf_warnings(c, &text);
+	assert_non_null(strstr(str_z(&text), "/site.pem: the certificate, or one of its chain, ended on 20"));
+	conf_unref(&c);
+	write_certificate("site", 90 * 86400);
+	str_fini(&text);
+}
+
 static void
 test_restart(void **state)
 {
@@ -442,7 +494,8 @@ int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {cmocka_unit_test(test_golden), cmocka_unit_test(test_ten_mistakes),
-	    cmocka_unit_test(test_values), cmocka_unit_test(test_paths), cmocka_unit_test(test_restart),
+	    cmocka_unit_test(test_values), cmocka_unit_test(test_paths), cmocka_unit_test(test_warnings),
+	    cmocka_unit_test(test_restart),
 	    cmocka_unit_test(test_secrets_do_not_show), cmocka_unit_test(test_write_phase),
 	    cmocka_unit_test(test_odd_files), cmocka_unit_test(test_option_list)};
 

@@ -55,7 +55,7 @@ request(const char *in, const char *peer, bool trusted, const char *want)
 	size_t scan = 0, used;
 
 	assert_int_equal(http1_parse_request(&h, in, strlen(in), &limits, &scan, &used, &bad), HTTP1_DONE);
-	forward_request(&out, &h, peer, trusted, NULL);
+	forward_request(&out, &h, &(struct forward_peer){ peer, false, trusted }, NULL);
 	assert_string_equal(str_z(&out), want);
 	str_fini(&out);
 }
@@ -140,11 +140,35 @@ test_question(void **state)
 
 	(void)state;
 	assert_int_equal(http1_parse_request(&h, in, strlen(in), &limits, &scan, &used, &bad), HTTP1_DONE);
-	forward_question(&out, &h, "/may/write", "1.2.3.4", false);
+	forward_question(&out, &h, "/may/write", &(struct forward_peer){ .addr = "1.2.3.4" });
 	assert_string_equal(str_z(&out),
 	    "GET /may/write HTTP/1.1\r\nHost: Site\r\nCookie: a=b\r\ncookie: c=d\r\nAuthorization: Basic eDp5\r\nOrigin: http://o\r\n"
 	    "X-Original-Method: PUT\r\nX-Original-URI: /media/a%20b?x=1\r\nX-Forwarded-For: 6.6.6.6, 1.2.3.4\r\n"
 	    "Forwarded: for=1.2.3.4;host=Site;proto=http\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: Site\r\nX-Real-IP: 1.2.3.4\r\n\r\n");
+	str_fini(&out);
+}
+
+/* Who came over TLS; a trusted proxy in front knows better how its client came. */
+static void
+test_tls(void **state)
+{
+	static const char in[] = "GET / HTTP/1.1\r\nHost: s\r\nX-Forwarded-Proto: http\r\n\r\n";
+	struct forward_peer from = { "1.2.3.4", true, false };
+	struct str out = STR_INIT;
+	struct http1_head h;
+	enum http1_bad bad;
+	size_t scan = 0, used;
+
+	(void)state;
+	assert_int_equal(http1_parse_request(&h, in, strlen(in), &limits, &scan, &used, &bad), HTTP1_DONE);
+	forward_request(&out, &h, &from, NULL);
+	assert_non_null(strstr(str_z(&out), ";proto=https\r\nX-Forwarded-Proto: https\r\n"));
+	assert_null(strstr(str_z(&out), "X-Forwarded-Proto: http\r\n"));
+	str_clear(&out);
+	from.trusted = true;
+	forward_request(&out, &h, &from, NULL);
+	assert_non_null(strstr(str_z(&out), "X-Forwarded-Proto: http\r\n"));
+	assert_null(strstr(str_z(&out), "X-Forwarded-Proto: https"));
 	str_fini(&out);
 }
 
@@ -159,7 +183,7 @@ test_left_out(void **state)
 
 	(void)state;
 	assert_int_equal(http1_parse_request(&h, in, strlen(in), &limits, &scan, &used, &bad), HTTP1_DONE);
-	forward_request(&out, &h, "1.2.3.4", false, "Authorization");
+	forward_request(&out, &h, &(struct forward_peer){ .addr = "1.2.3.4" }, "Authorization");
 	assert_null(strstr(str_z(&out), "ours"));
 	assert_non_null(strstr(str_z(&out), "X-A: 1\r\n"));
 	str_fini(&out);
@@ -237,6 +261,7 @@ main(void)
 		cmocka_unit_test(test_client_forwarded),
 		cmocka_unit_test(test_question),
 		cmocka_unit_test(test_left_out),
+		cmocka_unit_test(test_tls),
 		cmocka_unit_test(test_requests),
 		cmocka_unit_test(test_responses),
 	};
