@@ -35,6 +35,8 @@ enum conf_class { CONF_CLASS_UPSTREAM, CONF_CLASS_PUBLIC, CONF_CLASS_AUTHORIZED,
 /* Who carries out PUT and DELETE on a media URL. NONE: passed through untouched. */
 enum conf_writes { CONF_WRITES_NONE, CONF_WRITES_UPSTREAM, CONF_WRITES_DISK };
 enum { CONF_SOURCE_DISK, CONF_SOURCE_ORIGIN };
+/* How bytes that R2 has reach a reader. */
+enum conf_delivery { CONF_DELIVERY_STREAM, CONF_DELIVERY_SIGNED, CONF_DELIVERY_PUBLIC };
 enum { CONF_MIRROR_SYNC, CONF_MIRROR_ASYNC };
 enum { CONF_ACCESS_LOG_COMBINED, CONF_ACCESS_LOG_JSON };
 enum { CONF_ODD_UPSTREAM, CONF_ODD_REFUSE };
@@ -57,6 +59,7 @@ struct conf_prefix {
 	struct network *nets;		/* the same, parsed; networks.n of them */
 	char *token;		/* bearer token of writers; secret, NULL if none */
 	char *auth;		/* URL path at which the application is asked who may write; NULL: it is not */
+	enum conf_delivery delivery;
 	char *cache_control;	/* sent with the file, from both sides; NULL: none */
 };
 

@@ -515,5 +515,6 @@ conf_check(struct conf_loading *ld)
 	conf_check_certificates(ld);
 	check_r2(ld);
 	check_secrets(ld);
+	conf_check_delivery(ld);
 	check_media(ld);
 }

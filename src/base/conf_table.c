@@ -44,6 +44,10 @@ const struct conf_opt conf_prefix_opts[] = {
 	"file with the bearer token of writers (mode 0600)")},
     {ROW(auth, "auth", CONF_KIND_STR, 0,
 	"URL path at which the application is asked whether a write is allowed (GET; 2xx: yes; 401, 403: no)")},
+    {ROW(delivery, "delivery", CONF_KIND_ENUM, 0,
+	 "how a reader gets what the phase reads from R2: stream (through us), redirect-signed (302 to a URL that R2 "
+	 "takes for media.redirect-lifetime), redirect-public (302 to media.public-url)"),
+	.values = "stream|redirect-signed|redirect-public", .num_def = CONF_DELIVERY_STREAM},
     {ROW(cache_control, "cache-control", CONF_KIND_STR, 0, "Cache-Control sent with the files, from both sides")},
 };
 const size_t conf_nprefix_opts = sizeof(conf_prefix_opts) / sizeof(conf_prefix_opts[0]);

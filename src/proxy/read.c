@@ -13,6 +13,7 @@
 #include "base/metrics.h"
 #include "base/trip.h"
 #include "coord/keys.h"
+#include "proxy/redirect.h"
 #include "proxy/request.h"
 #include "proxy/server.h"
 #include "store/mime.h"
@@ -399,6 +400,10 @@ on_r2_head(void *arg, enum err e, const struct store_meta *m)
 		request_go(r, r2_failed(r, e));
 		return;
 	}
+	if (rd->redirect) {
+		request_go(r, redirect_answer(r));
+		return;
+	}
 	decide(r, m->size, m);
 	rd->decided = true;
 	memcpy(rd->etag, m->etag, sizeof rd->etag);
@@ -417,7 +422,7 @@ ask_r2(struct request *r)
 	rd->asked_r2 = true;
 	if (r->snap->r2 == NULL || !breaker_allow(&r->sv->r2_breaker, clock_mono_ms()))
 		return r2_failed(r, ERR_UNAVAIL);
-	if (!rd->look && !r->is_head && !answer_conds_need_meta(&rd->conds) &&
+	if (!rd->look && !rd->redirect && !r->is_head && !answer_conds_need_meta(&rd->conds) &&
 	    answer_parse_range(&rd->conds, &span) != ANSWER_UNSATISFIABLE)
 		return get_r2(r);
 	rd->op = store_head(r->snap->r2, r->route.key, r->route.klen, r->snap->conf->r2_read_timeout, on_r2_head, r);
@@ -440,6 +445,7 @@ step_read(struct request *r)
 		m.armed = dirty_armed(d);
 	}
 	route_read_plan(&r->read.plan, r->snap->conf, r->snap->phase, r->route.key, r->route.klen, &m);
+	r->read.redirect = redirect_wanted(r, &m);
 	if (r->read.plan.order == ROUTE_R2 || r->read.plan.order == ROUTE_R2_DISK || r->read.plan.order == ROUTE_R2_ERRORS)
 		return ask_r2(r);
 	return ask_disk(r);

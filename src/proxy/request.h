@@ -70,6 +70,7 @@ struct request_read {
 	struct answer answer;
 	bool decided;			/* answer holds: the object was looked at first */
 	bool look;			/* HEAD first */
+	bool redirect;			/* what R2 has it gives itself */
 	bool is_ready;			/* head is made: the next byte starts the answer */
 	bool asked_disk, asked_r2, fell_back;
 	struct cluster_call *ask;	/* Redis is asked whether the disk may answer */

@@ -439,6 +439,12 @@ fault_probe(struct store *s, store_text_done *done, void *arg)
 	return op_start(op);
 }
 
+static enum err
+fault_presign(struct store *s, const char *method, const char *key, size_t klen, unsigned lifetime_s, struct str *url)
+{
+	return store_presign(((struct fault *)s)->inner, method, key, klen, lifetime_s, url);
+}
+
 static void
 fault_pause(struct store_op *o)
 {
@@ -484,7 +490,7 @@ struct store *
 fault_new(struct loop *l, struct store **inner, const char *rules, struct errbuf *eb)
 {
 	static const struct store_ops ops = {fault_head, fault_get, fault_put, fault_del, fault_list,
-	    fault_abort_uploads, fault_probe, fault_pause, fault_resume, fault_cancel, fault_free};
+	    fault_abort_uploads, fault_probe, fault_presign, fault_pause, fault_resume, fault_cancel, fault_free};
 	struct fault *f = mem_zalloc(sizeof(*f));
 	unsigned line = 1;
 

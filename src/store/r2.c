@@ -295,6 +295,7 @@ static const struct store_ops r2_ops = {
     .list = r2_list,
     .abort_uploads = r2_abort_uploads,
     .probe = r2_probe,
+    .presign = r2_presign,
     .pause = r2_pause,
     .resume = r2_resume,
     .cancel = r2_cancel,

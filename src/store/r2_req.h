@@ -111,6 +111,7 @@ struct store_op *r2_put_multipart(struct r2 *r2, const struct store_put *p, stor
 struct store_op *r2_list(struct store *s, const char *prefix, const char *start_after, const char *after, unsigned max,
     store_list_done *done, void *arg);
 struct store_op *r2_abort_uploads(struct store *s, const char *key, size_t klen, store_done *done, void *arg);
+enum err r2_presign(struct store *s, const char *method, const char *key, size_t klen, unsigned lifetime_s, struct str *url);
 struct store_op *r2_probe(struct store *s, store_text_done *done, void *arg);
 
 #endif

@@ -66,6 +66,12 @@ store_probe(struct store *s, store_text_done *done, void *arg)
 	return s->ops->probe(s, done, arg);
 }
 
+enum err
+store_presign(struct store *s, const char *method, const char *key, size_t klen, unsigned lifetime_s, struct str *url)
+{
+	return s->ops->presign(s, method, key, klen, lifetime_s, url);
+}
+
 void
 store_pause(struct store *s, struct store_op *op)
 {

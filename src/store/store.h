@@ -99,6 +99,7 @@ struct store_ops {
 	struct store_op *(*abort_uploads)(struct store *s, const char *key, size_t klen, store_done *done, void *arg);
 	/* Is the service there, with these keys and this bucket? why: for a person. */
 	struct store_op *(*probe)(struct store *s, store_text_done *done, void *arg);
+	enum err (*presign)(struct store *s, const char *method, const char *key, size_t klen, unsigned lifetime_s, struct str *url);
 	void (*pause)(struct store_op *op);	/* of a get */
 	void (*resume)(struct store_op *op);
 	void (*cancel)(struct store_op *op);
@@ -116,6 +117,8 @@ struct store_op *store_list(struct store *s, const char *prefix, const char *sta
     store_list_done *done, void *arg);
 struct store_op *store_abort_uploads(struct store *s, const char *key, size_t klen, store_done *done, void *arg);
 struct store_op *store_probe(struct store *s, store_text_done *done, void *arg);
+/* Appends a URL that lets anybody do method on the key for lifetime_s (up to a week). INVAL: no such key can be. Nobody is asked. */
+enum err store_presign(struct store *s, const char *method, const char *key, size_t klen, unsigned lifetime_s, struct str *url) ERR_MUST_CHECK;
 void store_pause(struct store *s, struct store_op *op);
 void store_resume(struct store *s, struct store_op *op);
 /* Takes NULL, clears the pointer. */

@@ -1,0 +1,39 @@
+#include "base/conf_int.h"
+
+#include <string.h>
+
+/* "https://host[:port][/path]": what a key can be appended to. */
+static bool
+is_base_url(const char *z)
+{
+	const char *rest = strncmp(z, "https://", 8) == 0 ? z + 8 : strncmp(z, "http://", 7) == 0 ? z + 7 : "";
+
+	if (*rest == '\0' || *rest == '/')
+		return false;
+	for (; *rest; rest++)
+		if ((unsigned char)*rest <= ' ' || (unsigned char)*rest >= 0x7f || strchr("?#@\"<>\\^`{|}", *rest))
+			return false;
+	return true;
+}
+
+void
+conf_check_delivery(struct conf_loading *ld)
+{
+	const struct conf *c = ld->c;
+	struct conf_pos pos = conf_pos_of(ld, "media.public-url");
+
+	if (c->public_url && !is_base_url(c->public_url))
+		conf_mistake(ld, pos,
+		    "media.public-url = \"%s\": write the bucket's public address, like \"https://media.example.com\"", c->public_url);
+	for (size_t i = 0; i < c->nprefixes; i++) {
+		const struct conf_prefix *p = &c->prefixes[i];
+		const char *url = p->url ? p->url : "?";
+
+		if (p->delivery != CONF_DELIVERY_STREAM && p->class != CONF_CLASS_PUBLIC)
+			conf_mistake(ld, ld->list_pos[CONF_LIST_PREFIXES][i],
+			    "prefix \"%s\": only class = \"public\" may be delivered by redirect", url);
+		if (p->delivery == CONF_DELIVERY_PUBLIC && !c->public_url)
+			conf_mistake(ld, ld->list_pos[CONF_LIST_PREFIXES][i],
+			    "prefix \"%s\": delivery = \"redirect-public\" needs media.public-url", url);
+	}
+}
