@@ -16,6 +16,24 @@ is_base_url(const char *z)
 	return true;
 }
 
+/* "ext type/subtype", parameters may follow: what can stand in a header line, and what a name's extension is looked up by. */
+static bool
+is_type(const char *z)
+{
+	size_t n = strspn(z, "abcdefghijklmnopqrstuvwxyz0123456789_+-"), t;
+
+	if (n == 0 || n > 16 || (z[n] != ' ' && z[n] != '\t'))
+		return false;
+	z += n + strspn(z + n, " \t");
+	t = strcspn(z, "/; \t");
+	if (t == 0 || z[t] != '/' || strchr("/; \t", z[t + 1]))
+		return false;
+	for (; *z; z++)
+		if ((unsigned char)*z < ' ' || (unsigned char)*z >= 0x7f)
+			return false;
+	return true;
+}
+
 void
 conf_check_delivery(struct conf_loading *ld)
 {
@@ -25,6 +43,11 @@ conf_check_delivery(struct conf_loading *ld)
 	if (c->public_url && !is_base_url(c->public_url))
 		conf_mistake(ld, pos,
 		    "media.public-url = \"%s\": write the bucket's public address, like \"https://media.example.com\"", c->public_url);
+	for (size_t i = 0; i < c->types.n; i++)
+		if (!is_type(c->types.v[i]))
+			conf_mistake(ld, conf_pos_of(ld, "media.types"),
+			    "media.types: \"%s\": write an extension in small letters and its type, like \"avif image/avif\"",
+			    c->types.v[i]);
 	for (size_t i = 0; i < c->nprefixes; i++) {
 		const struct conf_prefix *p = &c->prefixes[i];
 		const char *url = p->url ? p->url : "?";

@@ -101,7 +101,7 @@ void conf_check(struct conf_loading *ld);
 void conf_check_file(struct conf_loading *ld, struct conf_pos pos, const struct conf_opt *o, char **path);
 /* Of conf_cert.c: reads proxy.certificates. */
 void conf_check_certificates(struct conf_loading *ld);
-/* Of conf_delivery.c: delivery by redirect. */
+/* Of conf_delivery.c: delivery by redirect, and Content-Types. */
 void conf_check_delivery(struct conf_loading *ld);
 
 #endif

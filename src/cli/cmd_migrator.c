@@ -103,7 +103,7 @@ run(struct conf *c, const char *name)
 		fprintf(stderr, "r2shim migrator: %s\n", eb.text);
 		return CMD_FAILED;
 	}
-	mime_init();
+	mime_init(&c->types);
 	p.env.conf = c;
 	p.env.loop = loop_new();
 	p.env.pool = pool_new(p.env.loop, THREADS);

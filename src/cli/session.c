@@ -79,7 +79,7 @@ session_open(struct session *s, const char *conf_path, int what, const char *rol
 		return CMD_CONFIG;
 	/* Whoever typed the command wants its answer, not the news that everything is as it should be. */
 	log_setup(s->conf->log_level == LOG_LVL_INFO ? LOG_LVL_WARN : (enum log_level)s->conf->log_level, s->conf->log_format != 0);
-	mime_init();
+	mime_init(&s->conf->types);
 	s->env.conf = s->conf;
 	s->env.loop = loop_new();
 	s->env.pool = pool_new(s->env.loop, POOL_THREADS);

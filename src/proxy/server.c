@@ -526,7 +526,7 @@ server_run(struct conf *c)
 	log_program("proxy");
 	/* The process holds keys: no core, no debugger. */
 	prctl(PR_SET_DUMPABLE, 0);
-	mime_init();
+	mime_init(&c->types);
 	sv->started_ms = clock_mono_ms();
 	list_init(&sv->snapshots);
 	sv->loop = loop_new();

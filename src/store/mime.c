@@ -86,7 +86,7 @@ static const struct mime_row {
     {"zip", "application/zip"},
 };
 
-static struct map *by_ext;
+static struct map *by_ext, *own;	/* the system's, the site's */
 
 static int
 row_cmp(const void *ext, const void *row)
@@ -120,8 +120,19 @@ add_line(const char *line)
 			(void)map_set(by_ext, ext, elen, mem_strndup(type, tlen));
 }
 
+/* "html text/html; charset=utf-8" */
+static void
+add_own(const char *text)
+{
+	size_t elen = strcspn(text, " \t");
+	const char *type = text + elen + strspn(text + elen, " \t");
+	char *copy = mem_strdup(type);
+
+	mem_free(map_set(own, text, elen, copy));
+}
+
 void
-mime_init(void)
+mime_init(const struct conf_list *types)
 {
 	char line[1024];
 	FILE *f;
@@ -129,6 +140,9 @@ mime_init(void)
 	if (by_ext != NULL)
 		return;
 	by_ext = map_new();
+	own = map_new();
+	for (size_t i = 0; i < types->n; i++)
+		add_own(types->v[i]);
 	if ((f = fopen(MIME_FILE, "re")) == NULL)
 		return;
 	while (fgets(line, sizeof(line), f) != NULL)
@@ -136,18 +150,25 @@ mime_init(void)
 	(void)fclose(f);
 }
 
-void
-mime_fini(void)
+static void
+free_types(struct map **m)
 {
 	size_t pos = 0, len;
 	const void *ext;
 	void *type;
 
+	while (map_next(*m, &pos, &ext, &len, &type))
+		mem_free(type);
+	map_free(m);
+}
+
+void
+mime_fini(void)
+{
 	if (by_ext == NULL)
 		return;
-	while (map_next(by_ext, &pos, &ext, &len, &type))
-		mem_free(type);
-	map_free(&by_ext);
+	free_types(&by_ext);
+	free_types(&own);
 }
 
 const char *
@@ -166,6 +187,8 @@ mime_type(const char *key, size_t klen)
 	for (size_t i = 0; i < n; i++)
 		ext[i] = (char)tolower((unsigned char)key[klen - n + i]);
 	ext[n] = '\0';
+	if (own != NULL && (type = map_get(own, ext, n)) != NULL)
+		return type;
 	if ((row = bsearch(ext, rows, sizeof(rows) / sizeof(rows[0]), sizeof(rows[0]), row_cmp)) != NULL)
 		return row->type;
 	type = by_ext != NULL ? map_get(by_ext, ext, n) : NULL;

@@ -68,6 +68,20 @@ def test_both_sides_answer_alike(make_stack):
     assert seen["dual-write"] == seen["validate"]
 
 
+def test_types(make_stack):
+    """media.types holds for both sides, and for what is written to R2."""
+    stack = make_stack(migrators=1, media_extra='types = [ "txt text/plain; charset=utf-8", "own application/x-own" ];')
+    for key in ("a.txt", "a.own", "a.css"):
+        stack.write(key, b"x")
+    stack.start()
+    wanted = ["text/plain; charset=utf-8", "application/x-own", "text/css"]
+    for phase in ("dual-write", "validate"):
+        stack.proxy.climb(phase)
+        with stack.client() as http:
+            assert [http.get(f"/media/a.{end}").headers["Content-Type"] for end in ("txt", "own", "css")] == wanted
+    assert [stack.bucket.head(f"a.{end}")["Content-Type"] for end in ("txt", "own", "css")] == wanted
+
+
 def test_keep_alive_and_streaming(stack):
     """One connection for many requests, a chunked upload, a big download, in pass-through."""
     with stack.client() as http:

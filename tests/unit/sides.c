@@ -19,7 +19,7 @@ sides_setup(const char *name)
 	struct errbuf eb;
 
 	memset(&sides, 0, sizeof sides);
-	mime_init();
+	mime_init(&(const struct conf_list){NULL, 0});
 	ground_setup(NULL);
 	sides.pool = pool_new(loop, 2);
 	snprintf(sides.root, sizeof sides.root, "/tmp/r2shim-%s-XXXXXX", name);

@@ -14,6 +14,8 @@ expect(const char *key, const char *type)
 static void
 test_types(void **state)
 {
+	static const struct conf_list none;
+
 	(void)state;
 	for (int loaded = 0; loaded < 2; loaded++) {
 		expect("a/b/photo.JPG", "image/jpeg");
@@ -30,18 +32,37 @@ test_types(void **state)
 		expect("x.averyveryverylongextension", "application/octet-stream");
 		expect("", "application/octet-stream");
 		expect("x.nosuchtypeever", "application/octet-stream");
-		mime_init();
+		mime_init(&none);
 	}
-	mime_init();
+	mime_init(&none);
 	mime_fini();
 	mime_fini();
 	expect("x.png", "image/png");
 }
 
+/* What the site says goes first; the first call holds. */
+static void
+test_overrides(void **state)
+{
+	char txt[] = "txt text/plain; charset=utf-8", heic[] = "heic\timage/x-own", new[] = "new application/x-new",
+	     newer[] = "new application/x-newer";
+	const struct conf_list own = {(char *[]){txt, heic, new, newer}, 4}, none = {NULL, 0};
+
+	(void)state;
+	mime_init(&own);
+	mime_init(&none);
+	expect("a.TXT", "text/plain; charset=utf-8");
+	expect("a.heic", "image/x-own");
+	expect("a.new", "application/x-newer");
+	expect("a.png", "image/png");
+	mime_fini();
+	expect("a.txt", "text/plain");
+}
+
 int
 main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_types)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_types), cmocka_unit_test(test_overrides)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
