@@ -95,7 +95,7 @@ on_data(void *arg, const void *p, size_t n)
 	r->auth.got += n;
 	if (r->auth.got <= BODY_MAX)
 		return;
-	upstream_cancel(&r->auth.up);
+	http_peer_cancel(&r->auth.up);
 	request_go(r, verdict(r));
 }
 
@@ -122,14 +122,14 @@ on_done(void *arg, enum err e, bool sent, const char *why)
 	request_go(r, request_answer(r, 503, "Retry-After: 5\r\n", "the application cannot say whether this is allowed"));
 }
 
-static const struct upstream_cb callbacks = { on_head, on_data, on_drain, on_done };
+static const struct http_peer_cb callbacks = { on_head, on_data, on_drain, on_done };
 
 static enum request_step
 ask(struct request *r)
 {
-	struct upstream_opts o = { .head = &r->auth.head, .framing = HTTP1_NO_BODY, .repeatable = true };
+	struct http_peer_req_opts o = { .head = &r->auth.head, .framing = HTTP1_NO_BODY, .repeatable = true };
 
-	r->auth.up = upstream_start(r->sv->upstream, &o, &callbacks, r);
+	r->auth.up = http_peer_start(r->sv->upstream, &o, &callbacks, r);
 	return STEP_WAIT;
 }
 
@@ -177,7 +177,7 @@ step_auth(struct request *r)
 void
 auth_fini(struct request *r)
 {
-	upstream_cancel(&r->auth.up);
+	http_peer_cancel(&r->auth.up);
 	str_fini(&r->auth.head);
 	str_fini(&r->auth.challenge);
 }

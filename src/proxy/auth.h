@@ -12,8 +12,8 @@
 #include <stdint.h>
 
 #include "base/str.h"
+#include "io/http_peer.h"
 #include "proxy/allow.h"
-#include "proxy/upstream.h"
 
 struct request;
 
@@ -21,7 +21,7 @@ struct request_auth {
 	enum allow_verdict verdict;
 	bool token;			/* it bears the prefix's token */
 	struct str head;		/* ASK: the question, built while the client's head was there */
-	struct upstream_req *up;	/* NULL: not asked, or over */
+	struct http_peer_req *up;	/* NULL: not asked, or over */
 	int status;			/* of the answer to it; 0: none yet */
 	struct str challenge;		/* its WWW-Authenticate lines */
 	uint64_t got;			/* bytes of its body, which nobody reads */

@@ -71,7 +71,7 @@ on_head(void *arg, const struct http1_head *h)
 		return;
 	}
 	/* Not a byte of the answer before the write is known; the rest waits in the upstream's socket. */
-	upstream_pause(r->pass.up);
+	http_peer_pause(r->pass.up);
 	if (r->write.op == NULL) {
 		request_go(r, begin_late(r));
 		return;
@@ -85,7 +85,7 @@ on_head(void *arg, const struct http1_head *h)
 enum request_step
 pass_durable(struct request *r)
 {
-	upstream_release(r->pass.up);
+	http_peer_release(r->pass.up);
 	return r->pass.early ? STEP_MARK : STEP_WAIT;
 }
 
@@ -93,13 +93,13 @@ enum request_step
 pass_release(struct request *r, enum err e)
 {
 	if (e != ERR_OK) {
-		upstream_cancel(&r->pass.up);
+		http_peer_cancel(&r->pass.up);
 		log_error("proxy", "a write was answered by the upstream but could not be recorded: %s", err_text(e));
 		return request_answer(r, e == ERR_NOSPACE ? 507 : 503, "Retry-After: 5\r\n", "the write could not be recorded");
 	}
 	request_start(r, r->pass.answer_status, &r->pass.answer, r->pass.answer_length, REQUEST_UPSTREAM);
 	str_fini(&r->pass.answer);
-	upstream_resume(r->pass.up);
+	http_peer_resume(r->pass.up);
 	return STEP_REPLY;
 }
 
@@ -109,7 +109,7 @@ on_data(void *arg, const void *p, size_t n)
 	struct request *r = arg;
 
 	if (!request_send(r, p, n))
-		upstream_pause(r->pass.up);
+		http_peer_pause(r->pass.up);
 }
 
 static void
@@ -153,13 +153,13 @@ on_done(void *arg, enum err e, bool sent, const char *why)
 	request_go(r, request_answer(r, e == ERR_TIMEOUT ? 504 : 502, NULL, reason(e)));
 }
 
-static const struct upstream_cb callbacks = { on_head, on_data, on_drain, on_done };
+static const struct http_peer_cb callbacks = { on_head, on_data, on_drain, on_done };
 
 enum request_step
 step_forward(struct request *r)
 {
 	bool body = r->pass.framing == HTTP1_CHUNKED || (r->pass.framing == HTTP1_LENGTH && r->pass.length > 0);
-	struct upstream_opts o = {
+	struct http_peer_req_opts o = {
 		.head = &r->pass.head,
 		.framing = r->pass.framing,
 		.length = r->pass.length,
@@ -170,7 +170,7 @@ step_forward(struct request *r)
 
 	r->write.sent = true;
 	r->source = REQUEST_UPSTREAM;
-	r->pass.up = upstream_start(r->sv->upstream, &o, &callbacks, r);
+	r->pass.up = http_peer_start(r->sv->upstream, &o, &callbacks, r);
 	if (body) {
 		r->reading_body = true;
 		http_conn_read_body(r->conn);
@@ -181,7 +181,7 @@ step_forward(struct request *r)
 void
 pass_body(struct request *r, const void *p, size_t n)
 {
-	if (r->pass.up != NULL && !upstream_write(r->pass.up, p, n))
+	if (r->pass.up != NULL && !http_peer_write(r->pass.up, p, n))
 		http_conn_pause(r->conn);
 }
 
@@ -189,19 +189,19 @@ void
 pass_body_end(struct request *r)
 {
 	if (r->pass.up != NULL)
-		upstream_body_end(r->pass.up);
+		http_peer_body_end(r->pass.up);
 }
 
 void
 pass_drain(struct request *r)
 {
-	upstream_resume(r->pass.up);
+	http_peer_resume(r->pass.up);
 }
 
 void
 pass_fini(struct request *r)
 {
-	upstream_cancel(&r->pass.up);
+	http_peer_cancel(&r->pass.up);
 	str_fini(&r->pass.head);
 	str_fini(&r->pass.answer);
 	hints_fini(&r->pass.hints);

@@ -241,7 +241,7 @@ request_has_body(const struct request *r)
 static enum request_step
 cut_write(struct request *r, enum err e)
 {
-	upstream_cancel(&r->pass.up);
+	http_peer_cancel(&r->pass.up);
 	writer_file_discard(&r->write.file);
 	request_stop_body(r);
 	request_write_over(r);
@@ -340,7 +340,7 @@ static void
 too_large(struct request *r)
 {
 	log_info("proxy", "a body grew beyond proxy.body-max: cut");
-	upstream_cancel(&r->pass.up);
+	http_peer_cancel(&r->pass.up);
 	writer_file_discard(&r->write.file);
 	request_write_over(r);
 	if (r->write.finishing != NULL)		/* the upstream answered before it had the whole body: that answer is void */

@@ -12,11 +12,11 @@
 #include <stdint.h>
 
 #include "base/str.h"
+#include "io/http_peer.h"
 #include "io/http_server.h"
 #include "proxy/answer.h"
 #include "proxy/auth.h"
 #include "proxy/route.h"
-#include "proxy/upstream.h"
 #include "proxy/writer.h"
 #include "store/store.h"
 
@@ -41,7 +41,7 @@ struct request_pass {
 	uint64_t length;
 	bool trusted;			/* the peer is one of proxy.trusted-proxies */
 	bool repeatable;
-	struct upstream_req *up;	/* NULL: over, or not begun */
+	struct http_peer_req *up;	/* NULL: over, or not begun */
 	bool early;			/* the answer came before the intent was on disk */
 	struct str answer;		/* its head, while it waits for the write's mark */
 	struct hints hints;		/* what it says was stored or removed, until the writer has them */

@@ -15,6 +15,7 @@
 #include "proxy/client.h"
 #include "proxy/listen.h"
 #include "proxy/status.h"
+#include "proxy/upstream.h"
 #include "store/mime.h"
 #include "store/r2.h"
 
@@ -500,7 +501,7 @@ stop(struct server *sv)
 	loop_call_cancel(&sv->drained);
 	if (sv->probe != NULL)
 		store_cancel(sv->probed, &sv->probe);
-	upstream_free(&sv->upstream);
+	http_peer_free(&sv->upstream);
 	if (sv->writer != NULL)
 		writer_free(&sv->writer);
 	arming_close(&sv->arming);

@@ -17,13 +17,13 @@
 #include "base/list.h"
 #include "coord/cluster.h"
 #include "coord/phase.h"
+#include "io/http_peer.h"
 #include "io/http_server.h"
 #include "io/loop.h"
 #include "io/pool.h"
 #include "proxy/admin.h"
 #include "proxy/arming.h"
 #include "proxy/forward.h"
-#include "proxy/upstream.h"
 #include "proxy/writer.h"
 #include "store/local.h"
 #include "store/store.h"
@@ -55,7 +55,7 @@ struct server {
 	struct cluster *cluster;
 	struct writer *writer;
 	struct arming arming;
-	struct upstream *upstream;
+	struct http_peer *upstream;
 	struct http_server *http;
 	struct admin *admin;
 	struct accesslog *accesslog;	/* NULL: none */

@@ -175,7 +175,7 @@ status_json(const struct server *sv, struct str *out)
 	more = json_pack("{s:s, s:s, s:b, s:b, s:I, s:i, s:i, s:i, s:o, s:o, s:I, s:I, s:I, s:o, s:b, s:s}", "id", cluster_id(sv->cluster),
 	    "site", sv->snap->conf->site, "ready", ready, "draining", sv->draining, "uptime_ms", (json_int_t)(clock_mono_ms() - sv->started_ms),
 	    "canary", (int)sv->snap->conf->canary, "connections", (int)http_server_conns(sv->http), "upstream_idle",
-	    (int)upstream_idle(sv->upstream), "redis",
+	    (int)http_peer_idle(sv->upstream), "redis",
 	    json_pack("{s:b, s:s}", "up", cluster_up(sv->cluster), "why", cluster_up(sv->cluster) ? "" : cluster_why(sv->cluster)), "r2",
 	    json_pack("{s:b, s:s, s:s}", "up", sv->r2_err == ERR_OK, "why", sv->r2_why, "breaker", breaker[sv->r2_breaker.state]),
 	    "mirroring", (json_int_t)w.mirroring, "waiting", (json_int_t)w.waiting, "watched_dirs", (json_int_t)w.watched_dirs,

@@ -1,0 +1,79 @@
+#include "io/http_peer_i.h"
+
+#include "base/mem.h"
+
+static void
+on_bury(void *arg)
+{
+	struct http_peer *peer = arg;
+
+	while (!list_empty(&peer->dead)) {
+		struct peer_conn *c = LIST_FIRST(&peer->dead, struct peer_conn, node);
+
+		list_del(&c->node);
+		str_fini(&c->in);
+		str_fini(&c->out);
+		mem_free(c);
+	}
+}
+
+enum err
+http_peer_new(struct http_peer **peerp, struct loop *l, const struct http_peer_opts *o, struct errbuf *eb)
+{
+	struct http_peer *peer = mem_zalloc(sizeof *peer);
+	enum err e = addr_parse(&peer->addr, o->address, eb);
+
+	if (e != ERR_OK) {
+		mem_free(peer);
+		return e;
+	}
+	peer->loop = l;
+	http_peer_set_opts(peer, o);
+	list_init(&peer->idle);
+	list_init(&peer->busy);
+	list_init(&peer->dead);
+	loop_call_init(&peer->bury, l, on_bury, peer);
+	*peerp = peer;
+	return ERR_OK;
+}
+
+void
+http_peer_set_opts(struct http_peer *peer, const struct http_peer_opts *o)
+{
+	peer->o = *o;
+	peer->o.address = NULL;
+}
+
+unsigned
+http_peer_idle(const struct http_peer *peer)
+{
+	return peer->nidle;
+}
+
+static void
+close_list(struct list *head)
+{
+	while (!list_empty(head)) {
+		struct peer_conn *c = LIST_FIRST(head, struct peer_conn, node);
+		struct http_peer_req *r = c->req;
+
+		peer_conn_close(c);
+		if (r != NULL)
+			peer_req_free(r);
+	}
+}
+
+void
+http_peer_free(struct http_peer **peerp)
+{
+	struct http_peer *peer = *peerp;
+
+	if (peer == NULL)
+		return;
+	*peerp = NULL;
+	close_list(&peer->idle);
+	close_list(&peer->busy);
+	loop_call_cancel(&peer->bury);
+	on_bury(peer);
+	mem_free(peer);
+}

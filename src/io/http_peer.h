@@ -1,0 +1,80 @@
+/*
+ * http_peer: our client engine towards one server of HTTP: a pool of keep-alive connections over TCP or a Unix socket.
+ * Request bodies are streamed with back pressure both ways, answers are parsed strictly (http1), nothing is buffered whole.
+ *
+ * A request's life: http_peer_start -> http_peer_write* -> http_peer_body_end, and meanwhile on_head -> on_data* -> done. done
+ * comes exactly once and ends the request, whether or not its body was all taken: a server may answer early. A request that
+ * is held has not its end sent before http_peer_release: until then no server has a complete one. A pooled
+ * connection that turns out to be dead before it gave a byte is tried once more on a new one, if the request is idempotent
+ * and has no body; nothing else is ever sent twice. A connection is reused only after a complete, exact answer.
+ * Loop thread only.
+ */
+#ifndef IO_HTTP_PEER_H
+#define IO_HTTP_PEER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/metrics.h"
+#include "base/str.h"
+#include "io/http1.h"
+#include "io/loop.h"
+
+struct http_peer;
+struct http_peer_req;
+
+struct http_peer_opts {
+	const char *name;		/* static: the area in the log, and the kind of its trip points */
+	const char *address;		/* of addr_parse; looked at by http_peer_new only */
+	enum metric idle_metric;	/* gauge without a label: idle connections */
+	enum metric errors_metric;	/* counter by reason: requests that failed, and odd connections */
+	uint64_t connect_timeout_ms;
+	uint64_t timeout_ms;		/* to the first byte of an answer, and longest pause within it */
+	uint64_t idle_timeout_ms;	/* how long an idle connection is kept */
+	unsigned keepalive;		/* idle connections kept */
+};
+
+struct http_peer_cb {
+	/* The final answer's head (1xx are skipped); valid until the callback returns. */
+	void (*on_head)(void *arg, const struct http1_head *h);
+	/* Decoded body bytes; all are to be taken. After http_peer_pause none come. */
+	void (*on_data)(void *arg, const void *p, size_t n);
+	/* The queue is below half after a write that returned false. */
+	void (*on_drain)(void *arg);
+	/* The end. ERR_OK: the answer is complete; else why not: TIMEOUT, CONNECT, CLOSED, PROTO. sent: a byte of the request may
+	 * have reached the server. why: for a person, without client data. The handle is gone. */
+	void (*done)(void *arg, enum err e, bool sent, const char *why);
+};
+
+struct http_peer_req_opts {
+	struct str *head;		/* the serialised head; taken over */
+	enum http1_framing framing;	/* of the request's body: NO_BODY, LENGTH or CHUNKED */
+	uint64_t length;
+	bool to_head;			/* a HEAD request */
+	bool repeatable;		/* idempotent and without a body */
+	bool held;			/* the body's last bytes, and its end, wait for http_peer_release; not without a body */
+};
+
+/* The address is resolved now (SYNTAX, CONNECT). */
+enum err http_peer_new(struct http_peer **peer, struct loop *l, const struct http_peer_opts *o, struct errbuf *eb) ERR_MUST_CHECK;
+/* New timeouts and pool size, for all that begins from now on. The address stays. */
+void http_peer_set_opts(struct http_peer *peer, const struct http_peer_opts *o);
+/* Requests in work are dropped without a callback. Takes NULL, clears the pointer. */
+void http_peer_free(struct http_peer **peer);
+unsigned http_peer_idle(const struct http_peer *peer);
+
+struct http_peer_req *http_peer_start(struct http_peer *peer, const struct http_peer_req_opts *o, const struct http_peer_cb *cb, void *arg);
+/* Body bytes, copied. false: enough for now, wait for on_drain. */
+bool http_peer_write(struct http_peer_req *r, const void *p, size_t n);
+void http_peer_body_end(struct http_peer_req *r);
+/* What was held may go. Once, at any time before done. */
+void http_peer_release(struct http_peer_req *r);
+/* The answer stops and goes on. */
+void http_peer_pause(struct http_peer_req *r);
+void http_peer_resume(struct http_peer_req *r);
+/* Closes its connection; no callback runs. Takes NULL, clears the pointer. */
+void http_peer_cancel(struct http_peer_req **r);
+
+#endif

@@ -1,0 +1,338 @@
+/* A connection of http_peer.h: its states, its limits of time, and its bytes: conn_recv and conn_send alone move them. */
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/trip.h"
+#include "io/http_peer_i.h"
+
+enum {
+	READS_A_TURN = 4 /* then others' turn */
+};
+
+static void on_event(void *arg, int what);
+static void on_timer(void *arg);
+static void on_again(void *arg);
+
+/* The one setter: keeps the lists and the idle count true. */
+static void
+set_state(struct peer_conn *c, enum peer_conn_state s)
+{
+	struct http_peer *peer = c->peer;
+
+	ASSERT(c->state != PEER_CONN_CLOSED);
+	if (c->state == PEER_CONN_IDLE && s != PEER_CONN_IDLE)
+		peer->nidle--;
+	list_del(&c->node);
+	c->state = s;
+	switch (s) {
+	case PEER_CONN_CONNECTING:
+	case PEER_CONN_ACTIVE:
+		list_add_tail(&peer->busy, &c->node);
+		break;
+	case PEER_CONN_IDLE:
+		list_add_head(&peer->idle, &c->node);
+		peer->nidle++;
+		break;
+	case PEER_CONN_CLOSED:
+		list_add_tail(&peer->dead, &c->node);
+		loop_call_soon(&peer->bury);
+		break;
+	}
+	metrics_set(peer->o.idle_metric, NULL, peer->nidle);
+}
+
+/* As send and recv: -1 with errno. */
+static ssize_t
+conn_send(struct peer_conn *c, const void *p, size_t n)
+{
+	return send(c->fd.fd, p, n, MSG_NOSIGNAL);
+}
+
+static ssize_t
+conn_recv(struct peer_conn *c, void *p, size_t n)
+{
+	return TRIP(c->peer->o.name, "read") ? -1 : recv(c->fd.fd, p, n, 0);
+}
+
+/* Neither bytes nor an end have come. */
+static bool
+conn_silent(struct peer_conn *c)
+{
+	char byte;
+
+	return recv(c->fd.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+}
+
+void
+peer_conn_close(struct peer_conn *c)
+{
+	int fd = c->fd.fd;
+
+	if (c->req != NULL)
+		c->req->c = NULL;
+	c->req = NULL;
+	loop_timer_fini(&c->timer);
+	loop_call_cancel(&c->again);
+	loop_fd_fini(&c->fd);
+	close(fd);
+	set_state(c, PEER_CONN_CLOSED);
+}
+
+void
+peer_conn_touch(struct peer_conn *c)
+{
+	c->touched = clock_mono_ms();
+}
+
+void
+peer_conn_want(struct peer_conn *c)
+{
+	int what = 0;
+
+	if (c->state == PEER_CONN_CONNECTING)
+		what = LOOP_WRITE;
+	else if (c->req == NULL || !c->req->paused)
+		what = LOOP_READ;
+	if (c->state == PEER_CONN_ACTIVE && peer_conn_queued(c) > 0)
+		what |= LOOP_WRITE;
+	loop_fd_want(&c->fd, what);
+}
+
+/* Sends what it takes. A server that takes no more may have answered already: reading decides, not writing. */
+void
+peer_conn_flush(struct peer_conn *c)
+{
+	while (peer_conn_queued(c) > 0) {
+		ssize_t n = conn_send(c, c->out.p + c->out_off, peer_conn_queued(c));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+			break;
+		if (n < 0) {
+			c->deaf = true;
+			break;
+		}
+		peer_conn_touch(c);
+		c->req->sent = true;
+		c->out_off += (size_t)n;
+	}
+	if (c->deaf || peer_conn_queued(c) == 0) {
+		str_clear(&c->out);
+		c->out_off = 0;
+	} else if (c->out_off > PEER_OUT_HIGH) {
+		str_drop(&c->out, c->out_off);
+		c->out_off = 0;
+	}
+	peer_conn_want(c);
+}
+
+void
+peer_conn_activate(struct peer_conn *c)
+{
+	set_state(c, PEER_CONN_ACTIVE);
+	peer_conn_touch(c);
+	loop_timer_set(&c->timer, c->peer->o.timeout_ms);
+	peer_conn_flush(c);
+}
+
+void
+peer_conn_rest(struct peer_conn *c)
+{
+	c->req->c = NULL;
+	c->req = NULL;
+	str_fini(&c->in);
+	str_fini(&c->out);
+	c->out_off = 0;
+	loop_timer_set(&c->timer, c->peer->o.idle_timeout_ms);
+	set_state(c, PEER_CONN_IDLE);
+	peer_conn_want(c);
+}
+
+void
+peer_conn_bind(struct peer_conn *c, struct http_peer_req *r)
+{
+	c->req = r;
+	r->c = c;
+	c->serial++;
+	c->answered = c->deaf = false;
+	c->scan = 0;
+	str_clear(&c->in);
+	str_add(&c->out, r->head.p, r->head.len);
+}
+
+enum err
+peer_conn_open(struct http_peer_req *r)
+{
+	struct http_peer *peer = r->peer;
+	struct peer_conn *c;
+	int fd;
+	enum err e = TRIP_ERR(peer->o.name, "connect", "");
+
+	if (e == ERR_OK)
+		e = addr_connect(&peer->addr, &fd, &r->why);
+	if (e != ERR_OK)
+		return e;
+	c = mem_zalloc(sizeof *c);
+	c->peer = peer;
+	c->state = PEER_CONN_CONNECTING;
+	list_init(&c->node);
+	list_add_tail(&peer->busy, &c->node);
+	loop_fd_init(&c->fd, peer->loop, fd, on_event, c);
+	loop_timer_init(&c->timer, peer->loop, on_timer, c);
+	loop_call_init(&c->again, peer->loop, on_again, c);
+	peer_conn_bind(c, r);
+	loop_timer_set(&c->timer, peer->o.connect_timeout_ms);
+	peer_conn_want(c);
+	return ERR_OK;
+}
+
+/* A pooled connection is usable only if it is silent: bytes that nobody asked for would be taken for the next answer. */
+struct peer_conn *
+peer_conn_idle(struct http_peer *peer)
+{
+	while (!list_empty(&peer->idle)) {
+		struct peer_conn *c = LIST_FIRST(&peer->idle, struct peer_conn, node);
+
+		if (conn_silent(c))
+			return c;
+		peer_conn_close(c);
+	}
+	return NULL;
+}
+
+static void
+on_again(void *arg)
+{
+	struct peer_conn *c = arg;
+
+	if (c->state == PEER_CONN_ACTIVE)
+		peer_req_drained(c);
+	if (c->state == PEER_CONN_ACTIVE && !c->req->paused)
+		peer_answer_feed(c, "", 0);
+}
+
+/* The server closed, or reset (e). */
+static void
+lost(struct peer_conn *c, const char *why)
+{
+	struct http_peer_req *r = c->req;
+
+	if (c->state == PEER_CONN_IDLE) {
+		peer_conn_close(c);
+		return;
+	}
+	if (c->reused && !c->answered && r->repeatable && !r->retried) {
+		r->retried = true;
+		peer_conn_close(c);
+		if (peer_conn_open(r) != ERR_OK)
+			peer_req_end(r, ERR_CONNECT, r->why.text);
+		return;
+	}
+	if (r->head_done && http1_body_eof_ok(&c->body)) {
+		r->keep = false;
+		peer_answer_end(c, 0);
+		return;
+	}
+	peer_req_fail(c, ERR_CLOSED, r->head_done ? "the answer was cut short" : why);
+}
+
+static void
+on_readable(struct peer_conn *c)
+{
+	struct http_peer *peer = c->peer;
+	unsigned serial = c->serial;
+	int i;
+
+	if (c->again.pending) {
+		/* Resumed a moment ago: what was kept comes before what the socket has, the end of it above all. */
+		loop_call_cancel(&c->again);
+		on_again(c);
+		if (c->state != PEER_CONN_ACTIVE || c->serial != serial || c->req->paused)
+			return;
+	}
+	for (i = 0; i < READS_A_TURN; i++) {
+		ssize_t n = conn_recv(c, peer->buf, sizeof peer->buf);
+
+		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
+			return;
+		if (n <= 0) {
+			lost(c, n == 0 ? "closed before it answered" : "reset before it answered");
+			return;
+		}
+		if (c->state == PEER_CONN_IDLE) {
+			log_warn(peer->o.name, "bytes on an idle connection: it is closed");
+			peer_conn_close(c);
+			return;
+		}
+		peer_conn_touch(c);
+		c->answered = true;
+		peer_answer_feed(c, peer->buf, (size_t)n);
+		if (c->state != PEER_CONN_ACTIVE || c->serial != serial || c->req->paused || (size_t)n < sizeof peer->buf)
+			return;
+	}
+}
+
+static void
+on_connected(struct peer_conn *c)
+{
+	struct errbuf why = { "" };
+	enum err e = addr_connect_result(c->fd.fd, &why);
+
+	if (e != ERR_OK) {
+		peer_req_fail(c, e == ERR_TIMEOUT ? ERR_TIMEOUT : ERR_CONNECT, why.text);
+		return;
+	}
+	peer_conn_activate(c);
+	/* A body that came while we connected was held back: it may have gone out at once. */
+	peer_req_drained(c);
+}
+
+static void
+on_event(void *arg, int what)
+{
+	struct peer_conn *c = arg;
+
+	if (c->state == PEER_CONN_CLOSED)
+		return;
+	if (c->state == PEER_CONN_CONNECTING) {
+		on_connected(c);
+		return;
+	}
+	if (what == LOOP_READ) {
+		on_readable(c);
+		return;
+	}
+	if (c->req == NULL)
+		return;
+	peer_conn_flush(c);
+	peer_req_drained(c);
+}
+
+static void
+on_timer(void *arg)
+{
+	struct peer_conn *c = arg;
+	uint64_t limit = c->peer->o.timeout_ms, now = clock_mono_ms();
+
+	if (c->state == PEER_CONN_IDLE) {
+		peer_conn_close(c);
+		return;
+	}
+	if (c->state == PEER_CONN_CONNECTING) {
+		peer_req_fail(c, ERR_TIMEOUT, "no connection in time");
+		return;
+	}
+	/* Time in which we wait for our client, either way, or for what the end is held for, is not the server's. */
+	if (c->req->paused || c->req->held || (!c->req->body_ended && peer_conn_queued(c) == 0))
+		peer_conn_touch(c);
+	if (now >= c->touched + limit) {
+		peer_req_fail(c, ERR_TIMEOUT, c->req->head_done ? "the answer stopped" : "no answer in time");
+		return;
+	}
+	loop_timer_set(&c->timer, c->touched + limit - (now < c->touched ? c->touched : now));
+}
