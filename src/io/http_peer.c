@@ -17,39 +17,6 @@ on_bury(void *arg)
 	}
 }
 
-enum err
-http_peer_new(struct http_peer **peerp, struct loop *l, const struct http_peer_opts *o, struct errbuf *eb)
-{
-	struct http_peer *peer = mem_zalloc(sizeof *peer);
-	enum err e = addr_parse(&peer->addr, o->address, eb);
-
-	if (e != ERR_OK) {
-		mem_free(peer);
-		return e;
-	}
-	peer->loop = l;
-	http_peer_set_opts(peer, o);
-	list_init(&peer->idle);
-	list_init(&peer->busy);
-	list_init(&peer->dead);
-	loop_call_init(&peer->bury, l, on_bury, peer);
-	*peerp = peer;
-	return ERR_OK;
-}
-
-void
-http_peer_set_opts(struct http_peer *peer, const struct http_peer_opts *o)
-{
-	peer->o = *o;
-	peer->o.address = NULL;
-}
-
-unsigned
-http_peer_idle(const struct http_peer *peer)
-{
-	return peer->nidle;
-}
-
 static void
 close_list(struct list *head)
 {
@@ -64,6 +31,47 @@ close_list(struct list *head)
 }
 
 void
+http_peer_set_opts(struct http_peer *peer, const struct http_peer_opts *o)
+{
+	struct tls_client *old = peer->o.tls;
+
+	/* Who was believed then may not be now. */
+	if (old != o->tls)
+		close_list(&peer->idle);
+	peer->o = *o;
+	peer->o.address = NULL;
+	if (o->tls != NULL)
+		tls_client_ref(o->tls);
+	tls_client_free(&old);
+}
+
+enum err
+http_peer_new(struct http_peer **peerp, struct loop *l, const struct http_peer_opts *o, struct errbuf *eb)
+{
+	struct http_peer *peer = mem_zalloc(sizeof *peer);
+	enum err e = addr_parse(&peer->addr, o->address, eb);
+
+	if (e != ERR_OK) {
+		mem_free(peer);
+		return e;
+	}
+	peer->loop = l;
+	list_init(&peer->idle);
+	list_init(&peer->busy);
+	list_init(&peer->dead);
+	loop_call_init(&peer->bury, l, on_bury, peer);
+	http_peer_set_opts(peer, o);
+	*peerp = peer;
+	return ERR_OK;
+}
+
+unsigned
+http_peer_idle(const struct http_peer *peer)
+{
+	return peer->nidle;
+}
+
+void
 http_peer_free(struct http_peer **peerp)
 {
 	struct http_peer *peer = *peerp;
@@ -75,5 +83,6 @@ http_peer_free(struct http_peer **peerp)
 	close_list(&peer->busy);
 	loop_call_cancel(&peer->bury);
 	on_bury(peer);
+	tls_client_free(&peer->o.tls);
 	mem_free(peer);
 }

@@ -1,5 +1,6 @@
 /*
- * http_peer: our client engine towards one server of HTTP: a pool of keep-alive connections over TCP or a Unix socket.
+ * http_peer: our client engine towards one server of HTTP: a pool of keep-alive connections over TCP or a Unix socket, with or without
+ * TLS, whose handshake has the time of the connect.
  * Request bodies are streamed with back pressure both ways, answers are parsed strictly (http1), nothing is buffered whole.
  *
  * A request's life: http_peer_start -> http_peer_write* -> http_peer_body_end, and meanwhile on_head -> on_data* -> done. done
@@ -21,6 +22,7 @@
 #include "base/str.h"
 #include "io/http1.h"
 #include "io/loop.h"
+#include "io/tls.h"
 
 struct http_peer;
 struct http_peer_req;
@@ -34,6 +36,7 @@ struct http_peer_opts {
 	uint64_t timeout_ms;		/* to the first byte of an answer, and longest pause within it */
 	uint64_t idle_timeout_ms;	/* how long an idle connection is kept */
 	unsigned keepalive;		/* idle connections kept */
+	struct tls_client *tls;		/* NULL: plain; else who the server must be. The engine takes a reference of its own */
 };
 
 struct http_peer_cb {
@@ -43,7 +46,8 @@ struct http_peer_cb {
 	void (*on_data)(void *arg, const void *p, size_t n);
 	/* The queue is below half after a write that returned false. */
 	void (*on_drain)(void *arg);
-	/* The end. ERR_OK: the answer is complete; else why not: TIMEOUT, CONNECT, CLOSED, PROTO. sent: a byte of the request may
+	/* The end. ERR_OK: the answer is complete; else why not: TIMEOUT, CONNECT (TLS that could not be agreed on is that, too), CLOSED,
+	 * PROTO. sent: a byte of the request may
 	 * have reached the server. why: for a person, without client data. The handle is gone. */
 	void (*done)(void *arg, enum err e, bool sent, const char *why);
 };
@@ -59,7 +63,7 @@ struct http_peer_req_opts {
 
 /* The address is resolved now (SYNTAX, CONNECT). */
 enum err http_peer_new(struct http_peer **peer, struct loop *l, const struct http_peer_opts *o, struct errbuf *eb) ERR_MUST_CHECK;
-/* New timeouts and pool size, for all that begins from now on. The address stays. */
+/* New timeouts, pool size and TLS, for all that begins from now on. The address stays. */
 void http_peer_set_opts(struct http_peer *peer, const struct http_peer_opts *o);
 /* Requests in work are dropped without a callback. Takes NULL, clears the pointer. */
 void http_peer_free(struct http_peer **peer);

@@ -30,6 +30,7 @@ set_state(struct peer_conn *c, enum peer_conn_state s)
 	c->state = s;
 	switch (s) {
 	case PEER_CONN_CONNECTING:
+	case PEER_CONN_HANDSHAKE:
 	case PEER_CONN_ACTIVE:
 		list_add_tail(&peer->busy, &c->node);
 		break;
@@ -45,26 +46,74 @@ set_state(struct peer_conn *c, enum peer_conn_state s)
 	metrics_set(peer->o.idle_metric, NULL, peer->nidle);
 }
 
-/* As send and recv: -1 with errno. */
+/* Both as send and recv: -1 with errno; 0: the server has said that nothing more comes. */
 static ssize_t
 conn_send(struct peer_conn *c, const void *p, size_t n)
 {
-	return send(c->fd.fd, p, n, MSG_NOSIGNAL);
+	size_t put;
+
+	if (c->tls == NULL)
+		return send(c->fd.fd, p, n, MSG_NOSIGNAL);
+	switch (tls_write(c->tls, p, n, &put)) {
+	case TLS_OK:
+		return (ssize_t)put;
+	case TLS_WANT_WRITE:
+		errno = EAGAIN;
+		return -1;
+	case TLS_WANT_READ:	/* never: the handshake is over, and there is no other */
+	case TLS_EOF:
+	case TLS_CUT:
+	case TLS_FAILED:
+	default:
+		return -1;
+	}
+}
+
+static ssize_t
+tls_recv(struct peer_conn *c, void *p, size_t n)
+{
+	enum tls_result r = tls_read(c->tls, p, n, &n);
+
+	c->crossed = r == TLS_WANT_WRITE;
+	switch (r) {
+	case TLS_OK:
+		return (ssize_t)n;
+	case TLS_WANT_READ:
+	case TLS_WANT_WRITE:
+		errno = EAGAIN;
+		return -1;
+	case TLS_EOF:
+		return 0;
+	case TLS_CUT:		/* what ends with the connection does not end like this */
+	case TLS_FAILED:
+	default:
+		return -1;
+	}
 }
 
 static ssize_t
 conn_recv(struct peer_conn *c, void *p, size_t n)
 {
-	return TRIP(c->peer->o.name, "read") ? -1 : recv(c->fd.fd, p, n, 0);
+	if (TRIP(c->peer->o.name, "read"))
+		return -1;
+	return c->tls != NULL ? tls_recv(c, p, n) : recv(c->fd.fd, p, n, 0);
 }
 
-/* Neither bytes nor an end have come. */
+/* Neither bytes nor an end have come. (TLS may have read tickets: they are none.) */
 static bool
 conn_silent(struct peer_conn *c)
 {
 	char byte;
+	ssize_t n = c->tls != NULL ? tls_recv(c, &byte, 1) : recv(c->fd.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
 
-	return recv(c->fd.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+	return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+}
+
+/* Is there more to be read now? The socket tells of what TLS has not read; behind a full record there is mostly another. */
+static bool
+conn_has_more(const struct peer_conn *c, size_t n)
+{
+	return c->tls != NULL ? n >= TLS_RECORD || tls_pending(c->tls) : n == sizeof c->peer->buf;
 }
 
 void
@@ -78,6 +127,9 @@ peer_conn_close(struct peer_conn *c)
 	loop_timer_fini(&c->timer);
 	loop_call_cancel(&c->again);
 	loop_fd_fini(&c->fd);
+	if (c->tls != NULL && c->state == PEER_CONN_IDLE)
+		(void)tls_bye(c->tls);
+	tls_free(&c->tls);
 	close(fd);
 	set_state(c, PEER_CONN_CLOSED);
 }
@@ -95,9 +147,9 @@ peer_conn_want(struct peer_conn *c)
 
 	if (c->state == PEER_CONN_CONNECTING)
 		what = LOOP_WRITE;
-	else if (c->req == NULL || !c->req->paused)
+	else if (c->req == NULL || !c->req->paused || c->state == PEER_CONN_HANDSHAKE)
 		what = LOOP_READ;
-	if (c->state == PEER_CONN_ACTIVE && peer_conn_queued(c) > 0)
+	if (c->crossed || (c->state == PEER_CONN_ACTIVE && peer_conn_queued(c) > 0))
 		what |= LOOP_WRITE;
 	loop_fd_want(&c->fd, what);
 }
@@ -205,20 +257,10 @@ peer_conn_idle(struct http_peer *peer)
 	return NULL;
 }
 
-static void
-on_again(void *arg)
-{
-	struct peer_conn *c = arg;
 
-	if (c->state == PEER_CONN_ACTIVE)
-		peer_req_drained(c);
-	if (c->state == PEER_CONN_ACTIVE && !c->req->paused)
-		peer_answer_feed(c, "", 0);
-}
-
-/* The server closed, or reset (e). */
+/* The server closed (orderly), or the connection broke. */
 static void
-lost(struct peer_conn *c, const char *why)
+lost(struct peer_conn *c, bool orderly)
 {
 	struct http_peer_req *r = c->req;
 
@@ -233,35 +275,32 @@ lost(struct peer_conn *c, const char *why)
 			peer_req_end(r, ERR_CONNECT, r->why.text);
 		return;
 	}
-	if (r->head_done && http1_body_eof_ok(&c->body)) {
+	if (orderly && r->head_done && http1_body_eof_ok(&c->body)) {
 		r->keep = false;
 		peer_answer_end(c, 0);
 		return;
 	}
-	peer_req_fail(c, ERR_CLOSED, r->head_done ? "the answer was cut short" : why);
+	peer_req_fail(c, ERR_CLOSED, r->head_done ? "the answer was cut short" : orderly ? "closed before it answered" : "reset before it answered");
 }
 
+/* What the socket and TLS have. */
 static void
-on_readable(struct peer_conn *c)
+read_on(struct peer_conn *c)
 {
 	struct http_peer *peer = c->peer;
 	unsigned serial = c->serial;
 	int i;
 
-	if (c->again.pending) {
-		/* Resumed a moment ago: what was kept comes before what the socket has, the end of it above all. */
-		loop_call_cancel(&c->again);
-		on_again(c);
-		if (c->state != PEER_CONN_ACTIVE || c->serial != serial || c->req->paused)
-			return;
-	}
 	for (i = 0; i < READS_A_TURN; i++) {
 		ssize_t n = conn_recv(c, peer->buf, sizeof peer->buf);
 
-		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
+		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) {
+			if (c->tls != NULL)
+				peer_conn_want(c);
 			return;
+		}
 		if (n <= 0) {
-			lost(c, n == 0 ? "closed before it answered" : "reset before it answered");
+			lost(c, n == 0);
 			return;
 		}
 		if (c->state == PEER_CONN_IDLE) {
@@ -272,8 +311,65 @@ on_readable(struct peer_conn *c)
 		peer_conn_touch(c);
 		c->answered = true;
 		peer_answer_feed(c, peer->buf, (size_t)n);
-		if (c->state != PEER_CONN_ACTIVE || c->serial != serial || c->req->paused || (size_t)n < sizeof peer->buf)
+		if (c->state != PEER_CONN_ACTIVE || c->serial != serial || c->req->paused || !conn_has_more(c, (size_t)n))
 			return;
+	}
+	/* The socket does not tell of what TLS has read ahead. */
+	if (c->tls != NULL && tls_pending(c->tls))
+		loop_call_soon(&c->again);
+}
+
+static void
+on_again(void *arg)
+{
+	struct peer_conn *c = arg;
+	unsigned serial = c->serial;
+
+	if (c->state == PEER_CONN_ACTIVE)
+		peer_req_drained(c);
+	if (c->state == PEER_CONN_ACTIVE && !c->req->paused)
+		peer_answer_feed(c, "", 0);
+	if (c->state == PEER_CONN_ACTIVE && c->serial == serial && !c->req->paused && c->tls != NULL && tls_pending(c->tls))
+		read_on(c);
+}
+
+static void
+on_readable(struct peer_conn *c)
+{
+	unsigned serial = c->serial;
+
+	if (c->again.pending) {
+		/* Resumed a moment ago: what was kept comes before what the socket has, the end of it above all. */
+		loop_call_cancel(&c->again);
+		on_again(c);
+		if (c->state != PEER_CONN_ACTIVE || c->serial != serial || c->req->paused)
+			return;
+	}
+	read_on(c);
+}
+
+static void
+begin(struct peer_conn *c)
+{
+	peer_conn_activate(c);
+	/* A body that came while we connected was held back: it may have gone out at once. */
+	peer_req_drained(c);
+}
+
+static void
+on_handshake(struct peer_conn *c)
+{
+	struct errbuf why;
+	enum tls_result r = tls_handshake(c->tls);
+
+	c->crossed = r == TLS_WANT_WRITE;
+	if (r == TLS_OK) {
+		begin(c);
+	} else if (r == TLS_WANT_READ || r == TLS_WANT_WRITE) {
+		peer_conn_want(c);
+	} else {
+		err_set(&why, ERR_CONNECT, "TLS: %s", tls_why(c->tls));
+		peer_req_fail(c, ERR_CONNECT, why.text);
 	}
 }
 
@@ -287,9 +383,13 @@ on_connected(struct peer_conn *c)
 		peer_req_fail(c, e == ERR_TIMEOUT ? ERR_TIMEOUT : ERR_CONNECT, why.text);
 		return;
 	}
-	peer_conn_activate(c);
-	/* A body that came while we connected was held back: it may have gone out at once. */
-	peer_req_drained(c);
+	if (c->peer->o.tls == NULL) {
+		begin(c);
+		return;
+	}
+	c->tls = tls_connect(c->peer->o.tls, c->fd.fd);
+	set_state(c, PEER_CONN_HANDSHAKE);
+	on_handshake(c);
 }
 
 static void
@@ -303,12 +403,19 @@ on_event(void *arg, int what)
 		on_connected(c);
 		return;
 	}
-	if (what == LOOP_READ) {
+	if (c->state == PEER_CONN_HANDSHAKE) {
+		on_handshake(c);
+		return;
+	}
+	if (what == LOOP_READ || c->crossed) {
+		c->crossed = false;
 		on_readable(c);
 		return;
 	}
-	if (c->req == NULL)
+	if (c->req == NULL) {
+		peer_conn_want(c);
 		return;
+	}
 	peer_conn_flush(c);
 	peer_req_drained(c);
 }
@@ -323,8 +430,8 @@ on_timer(void *arg)
 		peer_conn_close(c);
 		return;
 	}
-	if (c->state == PEER_CONN_CONNECTING) {
-		peer_req_fail(c, ERR_TIMEOUT, "no connection in time");
+	if (c->state == PEER_CONN_CONNECTING || c->state == PEER_CONN_HANDSHAKE) {
+		peer_req_fail(c, ERR_TIMEOUT, c->state == PEER_CONN_CONNECTING ? "no connection in time" : "no TLS handshake in time");
 		return;
 	}
 	/* Time in which we wait for our client, either way, or for what the end is held for, is not the server's. */

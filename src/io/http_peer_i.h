@@ -16,6 +16,7 @@ enum {
 
 enum peer_conn_state {
 	PEER_CONN_CONNECTING,	/* the connect was begun */
+	PEER_CONN_HANDSHAKE,	/* TLS is being agreed on; in the time of the connect */
 	PEER_CONN_ACTIVE,	/* a request is in work */
 	PEER_CONN_IDLE,		/* in the pool */
 	PEER_CONN_CLOSED	/* freed in the loop's next turn */
@@ -27,6 +28,7 @@ struct peer_conn {
 	struct http_peer_req *req;
 	enum peer_conn_state state;
 	struct loop_fd fd;
+	struct tls *tls;	/* NULL: plain */
 	struct loop_timer timer;
 	struct loop_call again;	/* feeds what was read before a pause */
 	struct str in;		/* read, not yet parsed; bounded by one recv */
@@ -37,6 +39,7 @@ struct peer_conn {
 	struct http1_body body;
 	unsigned serial;	/* of the request: a callback may end one, and another may begin */
 	bool reused, answered;	/* answered: a byte of the answer came */
+	bool crossed;		/* TLS has to write before it can read on */
 	bool deaf;		/* it takes no more of the request; its answer may still come */
 };
 
