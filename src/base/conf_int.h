@@ -99,7 +99,7 @@ bool conf_scan(struct conf_loading *ld);
 void conf_check(struct conf_loading *ld);
 /* Of conf_check.c: makes a path absolute (relative ones start at the main file's folder), and looks at the file. */
 void conf_check_file(struct conf_loading *ld, struct conf_pos pos, const struct conf_opt *o, char **path);
-/* Of conf_cert.c: reads proxy.certificates. */
+/* Of conf_cert.c: reads proxy.certificates, and looks at what else belongs to TLS. */
 void conf_check_certificates(struct conf_loading *ld);
 /* Of conf_delivery.c: delivery by redirect, and Content-Types. */
 void conf_check_delivery(struct conf_loading *ld);

@@ -8,6 +8,7 @@
 #include "coord/phase.h"
 #include "store/local_swap.h"
 #include "proxy/listen.h"
+#include "proxy/upstream.h"
 #include "proxy/watch.h"
 
 const char *const cmd_check_help[] = {
@@ -151,19 +152,20 @@ check_online(const char *conf_path)
 	return root ? CMD_OK : CMD_FAILED;
 }
 
-/* The certificates as a listener would take them, and how long they hold. */
+/* What TLS would take at the start, and how long the certificates hold. */
 static bool
 check_tls(const struct conf *c)
 {
-	struct tls_server *tls;
+	struct tls_server *ours;
+	struct tls_client *upstream = NULL;
 	struct errbuf eb;
 	struct str text = STR_INIT;
-	bool ok = listen_tls(c, &tls, &eb) == ERR_OK;
+	bool ok = listen_tls(c, &ours, &eb) == ERR_OK && upstream_tls(&upstream, c, &eb) == ERR_OK;
 
 	if (!ok)
-		fprintf(stderr, "%s: proxy.certificates: %s\n", c->path, eb.text);
-	else
-		tls_server_free(&tls);
+		fprintf(stderr, "%s: %s\n", c->path, eb.text);
+	tls_server_free(&ours);
+	tls_client_free(&upstream);
 	conf_warnings(c, &text);
 	printf("%s", str_z(&text));
 	str_fini(&text);

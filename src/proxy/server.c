@@ -152,6 +152,7 @@ server_reload(struct server *sv, struct str *errors)
 {
 	struct snapshot *s, *old = sv->snap;
 	struct tls_server *tls = NULL;
+	struct tls_client *upstream_side = NULL;
 	struct errbuf eb;
 	struct conf *c = conf_load(old->conf->path, errors);
 	const char *fixed = c == NULL ? NULL : conf_needs_restart(old->conf, c);
@@ -159,7 +160,8 @@ server_reload(struct server *sv, struct str *errors)
 
 	if (fixed != NULL)
 		str_printf(errors, "%s: %s cannot change without a restart\n", c->path, fixed);
-	if (ok && (listen_tls(c, &tls, &eb) != ERR_OK || snapshot_new(sv, c, old, &s, &eb) != ERR_OK)) {
+	if (ok && (listen_tls(c, &tls, &eb) != ERR_OK || upstream_tls(&upstream_side, c, &eb) != ERR_OK ||
+	    snapshot_new(sv, c, old, &s, &eb) != ERR_OK)) {
 		str_printf(errors, "%s: %s\n", c->path, eb.text);
 		ok = false;
 	}
@@ -167,6 +169,7 @@ server_reload(struct server *sv, struct str *errors)
 	if (!ok) {
 		log_error("proxy", "reload refused, the old configuration stays: %.*s", (int)strcspn(str_z(errors), "\n"), str_z(errors));
 		tls_server_free(&tls);
+		tls_client_free(&upstream_side);
 		conf_unref(&c);
 		return false;
 	}
@@ -174,7 +177,7 @@ server_reload(struct server *sv, struct str *errors)
 	apply_log(c);
 	listen_use(sv->http, c, &tls);
 	warn(c);
-	upstream_set_conf(sv->upstream, c);
+	upstream_set_conf(sv->upstream, c, &upstream_side);
 	if (s->owns_r2)
 		breaker_init(&sv->r2_breaker, BREAKER_FAILURES, BREAKER_OPEN_MS);
 	arming_set_phase(&sv->arming, s->phase);

@@ -14,6 +14,7 @@ from history import content
 from stack import Proxy
 from web import Client, Cut
 
+REQUESTS_MAX = 1000		# of a connection
 CERTIFICATES = ", ".join('{{ certificate = "{0}.pem"; key = "{0}.key"; }}'.format(name) for name in ("site", "shop"))
 
 
@@ -32,13 +33,30 @@ class Echo(http.server.BaseHTTPRequestHandler):
         pass
 
 
+class Upstream(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Echo)
+        self.address = f"127.0.0.1:{self.server_port}"
+        self.context = None		# with TLS if there is one
+        self.connections = 0
+
+    def finish_request(self, request, client_address):
+        """On the connection's own thread: the handshake holds nobody up."""
+        self.connections += 1
+        try:
+            super().finish_request(self.context.wrap_socket(request, server_side=True) if self.context else request, client_address)
+        except (ssl.SSLError, ConnectionError):
+            pass
+
+
 @pytest.fixture
 def upstream():
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Echo)
-    server.daemon_threads = True
+    server = Upstream()
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
-    yield f"127.0.0.1:{server.server_port}"
+    yield server
     server.shutdown()
     thread.join()
     server.server_close()
@@ -47,7 +65,7 @@ def upstream():
 class Front(Proxy):
     """A proxy with TLS and nothing behind it but an upstream; neither Redis nor R2 is there."""
 
-    def __init__(self, folder, upstream):
+    def __init__(self, folder, upstream, more=""):
         media = folder / "media"
         media.mkdir()
         (media / ".r2shim-root").write_text("test\n")
@@ -56,7 +74,7 @@ class Front(Proxy):
         self.secret.chmod(0o600)
         self.media = media
         self.tls = f"127.0.0.1:{free_port()}"
-        super().__init__(folder / "proxy", upstream=upstream, media=media, endpoint="http://127.0.0.1:1", bucket="media", key_id="AKID",
+        super().__init__(folder / "proxy", upstream=upstream.address, media=media, endpoint="http://127.0.0.1:1", bucket="media", key_id="AKID",
                          secret_file=self.secret, redis="127.0.0.1:1",
                          proxy=f'tls-listen = [ "{self.tls}" ]; certificates = ( {CERTIFICATES} ); header-timeout = "300ms";')
         self.authority = Authority(self.dir)
@@ -194,7 +212,7 @@ def test_swap(front):
         for asker in askers:
             asker.join()
     assert [asker.failed for asker in askers] == [[]] * 4
-    assert [asker.connects for asker in askers[:2]] == [1, 1]
+    assert all(asker.connects == 1 + (asker.asked - 1) // REQUESTS_MAX for asker in askers[:2])
     code, _, err = front.run("check")
     assert code == 3 and "site.pem: the key is not that of the certificate" in err and "r2shim.conf:4: certificate: " in err, (code, err)
 
@@ -204,3 +222,28 @@ def test_check(front):
     front.authority.sign("shop", "DNS:shop.example", days=5)
     code, out, err = front.run("check")
     assert code == 0 and "shop.pem: the certificate, or one of its chain, ends on " in out and "site.pem" not in out, (code, out, err)
+
+
+def test_upstream(front, upstream):
+    """An upstream with TLS is asked if it is who it must be, and else never."""
+    front.authority.sign("app", "DNS:app.example")
+    upstream.context = front.authority.server("app")
+    right = f'tls = true; ca-file = "{front.authority.pem}"; server-name = "app.example";'
+    (front.dir / "other").mkdir()
+    with front.client() as http:
+        assert http.get("/").status == 502		# it does not answer plain requests any more
+        for turn, (extra, said) in enumerate((
+                (right, None), (right.replace("app.example", "other.example"), 'the certificate of "app" is not for other.example'),
+                (f'tls = true; ca-file = "{Authority(front.dir / "other").pem}"; server-name = "app.example";', "leads to none of"),
+                ("tls = true;", "none of the system's authorities"), (right, None)), 1):
+            front.write_conf(upstream_extra=extra)
+            front.reload()
+            eventually(lambda turn=turn: front.reloads("ok") == turn, 10, "reloaded")
+            before, answers = upstream.connections, [http.get("/") for _ in range(3)]
+            if said is None:
+                assert [answer.status for answer in answers] == [200] * 3 and b"X-Forwarded-Proto: https" in answers[0].body
+                assert upstream.connections == before + 1
+            else:
+                assert [answer.status for answer in answers] == [502] * 3, answers
+                assert said in front.err.read_text(), said
+        assert http.connects == 1
