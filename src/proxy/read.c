@@ -13,6 +13,7 @@
 #include "base/metrics.h"
 #include "base/trip.h"
 #include "coord/keys.h"
+#include "proxy/hedge.h"
 #include "proxy/redirect.h"
 #include "proxy/request.h"
 #include "proxy/server.h"
@@ -446,9 +447,32 @@ step_read(struct request *r)
 	}
 	route_read_plan(&r->read.plan, r->snap->conf, r->snap->phase, r->route.key, r->route.klen, &m);
 	r->read.redirect = redirect_wanted(r, &m);
-	if (r->read.plan.order == ROUTE_R2 || r->read.plan.order == ROUTE_R2_DISK || r->read.plan.order == ROUTE_R2_ERRORS)
-		return ask_r2(r);
-	return ask_disk(r);
+	if (r->read.plan.order != ROUTE_R2 && r->read.plan.order != ROUTE_R2_DISK && r->read.plan.order != ROUTE_R2_ERRORS)
+		return ask_disk(r);
+	hedge_start(r);
+	return ask_r2(r);
+}
+
+static void
+give_up_r2(struct request *r)
+{
+	store_cancel(r->snap->r2, &r->read.op);
+	/* A probe that is given up proves nothing; another one must be let through. */
+	if (r->sv->r2_breaker.state == BREAKER_HALF_OPEN)
+		breaker_fail(&r->sv->r2_breaker, clock_mono_ms());
+}
+
+bool
+read_from_disk(struct request *r)
+{
+	struct local_stat st;
+	int fd;
+
+	if (local_open_key(r->sv->local, r->route.key, r->route.klen, &fd, &st) != ERR_OK)
+		return false;
+	give_up_r2(r);
+	request_go(r, send_file(r, fd, &st));
+	return true;
 }
 
 void
@@ -460,12 +484,9 @@ read_drain(struct request *r)
 void
 read_fini(struct request *r)
 {
-	if (r->read.op != NULL) {
-		store_cancel(r->snap->r2, &r->read.op);
-		/* A probe that is given up proves nothing; another one must be let through. */
-		if (r->sv->r2_breaker.state == BREAKER_HALF_OPEN)
-			breaker_fail(&r->sv->r2_breaker, clock_mono_ms());
-	}
+	hedge_stop(r);
+	if (r->read.op != NULL)
+		give_up_r2(r);
 	cluster_cancel(&r->read.ask);
 	answer_conds_fini(&r->read.conds);
 	str_fini(&r->read.head);

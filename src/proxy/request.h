@@ -73,6 +73,7 @@ struct request_read {
 	bool redirect;			/* what R2 has it gives itself */
 	bool is_ready;			/* head is made: the next byte starts the answer */
 	bool asked_disk, asked_r2, fell_back;
+	struct loop_timer hedge;	/* hedge.h */
 	struct cluster_call *ask;	/* Redis is asked whether the disk may answer */
 	enum err disk_err, r2_err;
 	unsigned retries;
@@ -164,6 +165,8 @@ void list_fini(struct request *r);
 void first_body_end(struct request *r);
 /* read.c */
 void read_drain(struct request *r);
+/* While R2 is asked: the disk answers in its place; false: it has no such file, and R2 goes on. */
+bool read_from_disk(struct request *r);
 void read_fini(struct request *r);
 
 #endif
