@@ -229,6 +229,7 @@ def table():
         # These keep a core busy each: among those that wait.
         Suite("model", ["make", "-s", "-C", "tests/model", "check"], by_last_line, limit=900,
               what="the protocol's model, explored by spin"),
+        Suite("fuzz", ["scripts/fuzz", "--seconds", "10", "--jobs", "2"], by_last_line, what="scripts/fuzz: 10 s for each parser"),
         Suite("valgrind", ["scripts/valgrind", "-j", "2", GCC], by_last_line, ["gcc"], what="scripts/valgrind: unit tests under memcheck"),
         *system("system-asan", ASAN, "asan", NOT_SANITIZED),
         *system("system-tsan", TSAN, "tsan", NOT_SANITIZED | NOT_THREADED),
