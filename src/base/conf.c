@@ -12,6 +12,7 @@
 #include "base/digest.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "base/utf8.h"
 
 struct conf *
 conf_ref(const struct conf *c)
@@ -60,6 +61,8 @@ conf_unref(struct conf **cp)
 		mem_free(c->prefixes[i].nets);
 		mem_free(c->prefixes[i].auth);
 		mem_free(c->prefixes[i].url);
+		mem_free(c->prefixes[i].url_nfc);
+		mem_free(c->prefixes[i].read_auth);
 		mem_free(c->prefixes[i].cache_control);
 		wipe(c->prefixes[i].token);
 	}
@@ -71,6 +74,11 @@ conf_unref(struct conf **cp)
 		wipe(c->certificates[i].key);
 	}
 	mem_free(c->certificates);
+	for (size_t i = 0; i < c->ninternal; i++) {
+		mem_free(c->internal[i].url);
+		mem_free(c->internal[i].alias);
+	}
+	mem_free(c->internal);
 	wipe(c->r2_secret);
 	wipe(c->r2_access_key);
 	wipe(c->redis_password);
@@ -86,13 +94,48 @@ begins_with(const char *p, size_t len, const char *prefix, size_t n)
 	return len >= n && memcmp(p, prefix, n) == 0;
 }
 
+static const struct conf_prefix *
+prefix_of(const struct conf *c, const char *path, size_t len, bool nfc)
+{
+	for (size_t i = 0; i < c->nprefixes; i++) {
+		const struct conf_prefix *p = &c->prefixes[i];
+		const char *url = nfc && p->url_nfc ? p->url_nfc : p->url;
+
+		if (begins_with(path, len, url, strlen(url)))
+			return p;
+	}
+	return NULL;
+}
+
+static bool
+is_ascii(const char *p, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if ((unsigned char)p[i] >= 0x80)
+			return false;
+	return true;
+}
+
 const struct conf_prefix *
 conf_prefix_for(const struct conf *c, const char *path, size_t len)
 {
-	for (size_t i = 0; i < c->nprefixes; i++)
-		if (begins_with(path, len, c->prefixes[i].url, c->prefixes[i].url_len))
-			return &c->prefixes[i];
-	return NULL;
+	const struct conf_prefix *p;
+	struct str nfc = STR_INIT;
+
+	if (is_ascii(path, len) || !utf8_add_nfc(&nfc, path, len))
+		return prefix_of(c, path, len, false);
+	p = prefix_of(c, nfc.p, nfc.len, true);
+	str_fini(&nfc);
+	return p;
+}
+
+bool
+conf_is_internal(const struct conf *c, const char *path, size_t len)
+{
+	for (size_t i = 0; i < c->ninternal; i++)
+		if (c->internal[i].url && begins_with(path, len, c->internal[i].url, c->internal[i].url_len))
+			return true;
+	return false;
 }
 
 const char *

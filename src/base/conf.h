@@ -50,6 +50,7 @@ struct conf_list {
 /* media.prefixes: ( { url = "/media/"; class = "public"; writes = "disk"; token-file = "..."; cache-control = "..."; } ) */
 struct conf_prefix {
 	char *url;		/* begins with media.url */
+	char *url_nfc;		/* its NFC form, if that is another; else NULL */
 	size_t url_len;
 	enum conf_class class;
 	bool class_given;	/* phases above backfill need it */
@@ -59,6 +60,7 @@ struct conf_prefix {
 	struct network *nets;		/* the same, parsed; networks.n of them */
 	char *token;		/* bearer token of writers; secret, NULL if none */
 	char *auth;		/* URL path at which the application is asked who may write; NULL: it is not */
+	char *read_auth;	/* URL path at which the application is asked who may read; NULL: it is not */
 	enum conf_delivery delivery;
 	char *cache_control;	/* sent with the file, from both sides; NULL: none */
 };
@@ -69,6 +71,15 @@ struct conf_certificate {
 	char *chain;		/* PEM: the server's own certificate, then those between it and the authority */
 	char *key;		/* PEM; secret */
 	int64_t not_after;	/* Unix time at which the first of the chain ends */
+};
+
+/* media.internal: ( { url = "/protected/"; alias = "/srv/mysite/media/private/"; } ): what the application may name in an answer */
+struct conf_internal {
+	char *url;		/* what an X-Accel-Redirect begins with; NULL: none */
+	size_t url_len;
+	char *alias;		/* the folder, absolute, ends in a slash */
+	size_t alias_len;
+	const char *key;	/* the alias's rest below media.root, "" for the root: what the keys begin with. Points into alias */
 };
 
 struct conf {
@@ -84,6 +95,8 @@ struct conf {
 	size_t nprefixes;
 	struct conf_certificate *certificates; /* in the file's order; the first is the default */
 	size_t ncertificates;
+	struct conf_internal *internal;
+	size_t ninternal;
 
 #define OPT_STR(field, ...) char *field;
 #define OPT_ENUM(field, ...) int field;
@@ -115,10 +128,13 @@ void conf_warnings(const struct conf *c, struct str *out);
 /* Drops a reference and clears the pointer; takes NULL. */
 void conf_unref(struct conf **c);
 
-/* The prefix that a decoded URL path falls under (longest match), or NULL. */
+/* The prefix that a decoded URL path falls under (longest match), or NULL. As R2 compares keys, so are paths and prefixes compared:
+ * in Unicode's NFC. */
 const struct conf_prefix *conf_prefix_for(const struct conf *c, const char *path, size_t len);
 /* The key of a decoded URL path below media.url: a pointer into path, *klen; NULL if it is not below media.url. */
 const char *conf_key_of(const struct conf *c, const char *path, size_t len, size_t *klen);
+/* Does the path fall under a url of media.internal? */
+bool conf_is_internal(const struct conf *c, const char *path, size_t len);
 /* Does the path fall under media.uploads? */
 bool conf_is_upload(const struct conf *c, const char *path, size_t len);
 

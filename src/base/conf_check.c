@@ -315,8 +315,8 @@ check_r2(struct conf_loading *ld)
 }
 
 /* A decoded URL path as we match it: no empty or dot segment, nothing that a URL would encode differently. */
-static bool
-is_url_path(const char *p)
+bool
+conf_is_url_path(const char *p)
 {
 	if (p[0] != '/' || strstr(p, "//") || strstr(p, "/./") || strstr(p, "/../") || p[strcspn(p, "?#%")])
 		return false;
@@ -324,10 +324,10 @@ is_url_path(const char *p)
 	return strcmp(p, ".") != 0 && strcmp(p, "..") != 0;
 }
 
-static bool
-is_url_folder(const char *p)
+bool
+conf_is_url_folder(const char *p)
 {
-	return is_url_path(p) && p[strlen(p) - 1] == '/';
+	return conf_is_url_path(p) && p[strlen(p) - 1] == '/';
 }
 
 static int
@@ -363,7 +363,7 @@ check_writers(struct conf_loading *ld, struct conf_pos pos, struct conf_prefix *
 		if (!network_parse(p->networks.v[i], &p->nets[i]))
 			conf_mistake(ld, pos, "networks: \"%s\" is no network; write \"10.0.0.0/8\", \"::1\" or \"unix:\"",
 			    p->networks.v[i]);
-	if (p->auth && !is_url_path(p->auth))
+	if (p->auth && !conf_is_url_path(p->auth))
 		conf_mistake(ld, pos, "auth = \"%s\" is no URL path; begin it with /, without query, not percent-encoded", p->auth);
 }
 
@@ -378,7 +378,7 @@ check_prefix(struct conf_loading *ld, size_t i)
 
 	if (p->url) {
 		p->url_len = strlen(p->url);
-		if (!is_url_folder(p->url))
+		if (!conf_is_url_folder(p->url))
 			conf_mistake(ld, pos,
 			    "prefix \"%s\": begin and end it with /, without //, . or .., not percent-encoded", url);
 		else if (c->media_url && strncmp(p->url, c->media_url, strlen(c->media_url)) != 0)
@@ -415,7 +415,7 @@ check_media(struct conf_loading *ld)
 	struct conf *c = ld->c;
 	bool covered = false;
 
-	if (c->media_url && !is_url_folder(c->media_url))
+	if (c->media_url && !conf_is_url_folder(c->media_url))
 		conf_mistake(ld, conf_pos_of(ld, "media.url"),
 		    "media.url = \"%s\": begin and end it with /, without //, . or .., not percent-encoded",
 		    c->media_url);
@@ -432,10 +432,11 @@ check_media(struct conf_loading *ld)
 		conf_mistake(ld, conf_pos_of(ld, "media.source"),
 		    "media.source = \"origin\" reads from the upstream in every phase: phases above backfill need \"disk\"");
 	for (size_t i = 0; i < c->uploads.n; i++)
-		if (!is_url_path(c->uploads.v[i]))
+		if (!conf_is_url_path(c->uploads.v[i]))
 			conf_mistake(ld, conf_pos_of(ld, "media.uploads"),
 			    "media.uploads: \"%s\" is no URL path; begin it with /, not percent-encoded",
 			    c->uploads.v[i]);
+	conf_check_private(ld);
 	if (c->nprefixes)
 		qsort(c->prefixes, c->nprefixes, sizeof(*c->prefixes), longer_first);
 }
@@ -517,4 +518,5 @@ conf_check(struct conf_loading *ld)
 	check_secrets(ld);
 	conf_check_delivery(ld);
 	check_media(ld);
+	conf_check_internal(ld);
 }

@@ -34,6 +34,16 @@ is_type(const char *z)
 	return true;
 }
 
+/* Is there anything that not everybody may read? */
+static bool
+is_any_private(const struct conf *c)
+{
+	for (size_t i = 0; i < c->nprefixes; i++)
+		if (c->prefixes[i].class == CONF_CLASS_AUTHORIZED || c->prefixes[i].class == CONF_CLASS_DENY)
+			return true;
+	return c->ninternal > 0;
+}
+
 void
 conf_check_delivery(struct conf_loading *ld)
 {
@@ -55,6 +65,10 @@ conf_check_delivery(struct conf_loading *ld)
 		if (p->delivery != CONF_DELIVERY_STREAM && p->class != CONF_CLASS_PUBLIC)
 			conf_mistake(ld, ld->list_pos[CONF_LIST_PREFIXES][i],
 			    "prefix \"%s\": only class = \"public\" may be delivered by redirect", url);
+		if (p->delivery == CONF_DELIVERY_PUBLIC && p->class == CONF_CLASS_PUBLIC && is_any_private(c))
+			conf_mistake(ld, ld->list_pos[CONF_LIST_PREFIXES][i],
+			    "prefix \"%s\": delivery = \"redirect-public\" shows the whole bucket to anybody, and not all of it is public; use "
+			    "redirect-signed", url);
 		if (p->delivery == CONF_DELIVERY_PUBLIC && !c->public_url)
 			conf_mistake(ld, ld->list_pos[CONF_LIST_PREFIXES][i],
 			    "prefix \"%s\": delivery = \"redirect-public\" needs media.public-url", url);

@@ -1,4 +1,4 @@
-/* The lists of groups: media.prefixes and proxy.certificates. */
+/* The lists of groups: media.prefixes, media.internal and proxy.certificates. */
 #include "base/conf_int.h"
 
 #include <string.h>
@@ -11,6 +11,9 @@
 const struct conf_list_of conf_lists[CONF_NLISTS] = {
     [CONF_LIST_PREFIXES] = {"media.prefixes", "a prefix", "{ url = \"/media/\"; class = \"public\"; }", conf_prefix_opts,
 	&conf_nprefix_opts, sizeof(struct conf_prefix), offsetof(struct conf, prefixes), offsetof(struct conf, nprefixes)},
+    [CONF_LIST_INTERNAL] = {"media.internal", "an entry of media.internal",
+	"{ url = \"/protected/\"; alias = \"/srv/mysite/media/private/\"; }", conf_internal_opts, &conf_ninternal_opts,
+	sizeof(struct conf_internal), offsetof(struct conf, internal), offsetof(struct conf, ninternal)},
     [CONF_LIST_CERTIFICATES] = {"proxy.certificates", "an entry of proxy.certificates", "{ certificate = \"site.pem\"; key = \"site.key\"; }",
 	conf_certificate_opts, &conf_ncertificate_opts, sizeof(struct conf_certificate), offsetof(struct conf, certificates),
 	offsetof(struct conf, ncertificates)},

@@ -27,6 +27,9 @@ extern const size_t conf_nopts;
 /* The entries of media.prefixes, named by the key within an entry. */
 extern const struct conf_opt conf_prefix_opts[];
 extern const size_t conf_nprefix_opts;
+/* The same for media.internal. */
+extern const struct conf_opt conf_internal_opts[];
+extern const size_t conf_ninternal_opts;
 
 /* The entries of proxy.certificates. */
 extern const struct conf_opt conf_certificate_opts[];
@@ -40,7 +43,7 @@ struct conf_list_of {
 	size_t size;			/* of an entry */
 	size_t offset, count_offset;	/* of the pointer to the entries, and of their number, in struct conf */
 };
-enum { CONF_LIST_PREFIXES, CONF_LIST_CERTIFICATES, CONF_NLISTS };
+enum { CONF_LIST_PREFIXES, CONF_LIST_INTERNAL, CONF_LIST_CERTIFICATES, CONF_NLISTS };
 extern const struct conf_list_of conf_lists[CONF_NLISTS];
 
 /* The n-th value of "a|b|c", its length in *len; NULL beyond the last. */
@@ -101,6 +104,12 @@ void conf_check(struct conf_loading *ld);
 void conf_check_file(struct conf_loading *ld, struct conf_pos pos, const struct conf_opt *o, char **path);
 /* Of conf_cert.c: reads proxy.certificates, and looks at what else belongs to TLS. */
 void conf_check_certificates(struct conf_loading *ld);
+/* The parts of it that concern private files: prefixes with read-auth, before they are put in order; media.internal, after that. */
+void conf_check_private(struct conf_loading *ld);
+void conf_check_internal(struct conf_loading *ld);
+/* A decoded URL path as we match it; and one that ends in a slash. */
+bool conf_is_url_path(const char *p);
+bool conf_is_url_folder(const char *p);
 /* Of conf_delivery.c: delivery by redirect, and Content-Types. */
 void conf_check_delivery(struct conf_loading *ld);
 

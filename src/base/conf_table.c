@@ -44,6 +44,8 @@ const struct conf_opt conf_prefix_opts[] = {
 	"file with the bearer token of writers (mode 0600)")},
     {ROW(auth, "auth", CONF_KIND_STR, 0,
 	"URL path at which the application is asked whether a write is allowed (GET; 2xx: yes; 401, 403: no)")},
+    {ROW(read_auth, "read-auth", CONF_KIND_STR, 0,
+	"class authorized: URL path at which the application is asked whether a file may be read (GET; 2xx: yes, and we serve it; 401, 403: no)")},
     {ROW(delivery, "delivery", CONF_KIND_ENUM, 0,
 	 "how a reader gets what the phase reads from R2: stream (through us), redirect-signed (302 to a URL that R2 "
 	 "takes for media.redirect-lifetime), redirect-public (302 to media.public-url)"),
@@ -51,8 +53,19 @@ const struct conf_opt conf_prefix_opts[] = {
     {ROW(cache_control, "cache-control", CONF_KIND_STR, 0, "Cache-Control sent with the files, from both sides")},
 };
 const size_t conf_nprefix_opts = sizeof(conf_prefix_opts) / sizeof(conf_prefix_opts[0]);
-
 #undef ROW
+
+#define ROW(field, path, k, fl, txt)                                                                                   \
+	.name = path, .text = txt, .kind = k, .flags = (fl) | OPTF_LIVE, .offset = offsetof(struct conf_internal, field)
+const struct conf_opt conf_internal_opts[] = {
+    {ROW(url, "url", CONF_KIND_STR, 0,
+	"URL path below which X-Accel-Redirect names files (nginx: location URL { internal; }); asked from outside it is 404")},
+    {ROW(alias, "alias", CONF_KIND_STR, 0,
+	"the folder behind it, media.root or below; X-Sendfile names files below it; media.root if not given")},
+};
+const size_t conf_ninternal_opts = sizeof(conf_internal_opts) / sizeof(conf_internal_opts[0]);
+#undef ROW
+
 #define ROW(field, path, fl, txt)                                                                                      \
 	{.name = path, .text = txt, .kind = CONF_KIND_STR, .flags = OPTF_REQUIRED | OPTF_FILE | OPTF_LIVE | (fl),      \
 	    .offset = offsetof(struct conf_certificate, field)}

@@ -86,11 +86,13 @@ verdict(const struct explaining *x, struct str *out)
 	const struct conf_prefix *p = conf_prefix_for(c, path, strlen(path));
 
 	mem_free(path);
+	if (p != NULL && p->read_auth != NULL && row->read != PHASE_FROM_UPSTREAM)
+		str_addz(out, "with the application's leave (read-auth): ");
 	if (row->read == PHASE_FROM_UPSTREAM)
 		str_printf(out, "the upstream: in %s everything is passed through", row->name);
 	else if (p == NULL || p->class == CONF_CLASS_UPSTREAM)
 		str_addz(out, "the upstream: its prefix has the class upstream");
-	else if (p->class == CONF_CLASS_AUTHORIZED)
+	else if (p->class == CONF_CLASS_AUTHORIZED && p->read_auth == NULL)
 		str_addz(out, "the upstream: its prefix has the class authorized, the app decides");
 	else if (p->class == CONF_CLASS_DENY)
 		str_addz(out, "nowhere: its prefix has the class deny");

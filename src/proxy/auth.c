@@ -19,7 +19,17 @@ is_ours(const struct request *r)
 static bool
 is_privileged_read(const struct request *r)
 {
-	return r->route.what == ROUTE_LIST || (r->route.what == ROUTE_READ && r->route.prefix->class != CONF_CLASS_PUBLIC);
+	return r->auth.token && (r->route.what == ROUTE_LIST || (r->route.what == ROUTE_READ && r->route.prefix->class != CONF_CLASS_PUBLIC));
+}
+
+/* The question can only be built while the head is there. */
+static void
+prepare(struct request *r, const struct http1_head *h, const char *path)
+{
+	r->auth.verdict = ALLOW_ASK;
+	r->auth.asked = path;
+	forward_question(&r->auth.head, h, path,
+	    &(struct forward_peer){ r->peer, http_conn_is_tls(r->conn), forward_trusted(r->snap->trust, r->peer) });
 }
 
 void
@@ -35,12 +45,15 @@ auth_take(struct request *r, const struct http1_head *h)
 	if (!r->route.changes) {
 		if (is_privileged_read(r) && !allow_network(p, client))
 			r->auth.verdict = ALLOW_NOT_HERE;
-		return;
+	} else {
+		r->auth.verdict = allow_judge(p, h, client, is_ours(r));
 	}
-	r->auth.verdict = allow_judge(p, h, client, is_ours(r));
-	if (r->auth.verdict == ALLOW_ASK)
-		forward_question(&r->auth.head, h, p->auth,
-		    &(struct forward_peer){ r->peer, http_conn_is_tls(r->conn), forward_trusted(r->snap->trust, r->peer) });
+	if (r->auth.verdict == ALLOW_ASK) {
+		prepare(r, h, p->auth);
+	} else if (r->auth.verdict == ALLOW_FREE && p->read_auth != NULL && !is_privileged_read(r)) {
+		r->auth.reading = true;
+		prepare(r, h, p->read_auth);
+	}
 }
 
 bool
@@ -50,9 +63,9 @@ auth_wanted(const struct request *r)
 }
 
 static void
-count(const char *result)
+count(const struct request *r, const char *result)
 {
-	metrics_add(METRIC_WRITE_AUTH, result, 1);
+	metrics_add(r->auth.reading ? METRIC_READ_AUTH : METRIC_WRITE_AUTH, result, 1);
 }
 
 static void
@@ -62,9 +75,18 @@ on_head(void *arg, const struct http1_head *h)
 	unsigned i;
 
 	r->auth.status = h->status;
-	for (i = 0; i < h->nh; i++)
+	for (i = 0; i < h->nh; i++) {
 		if (str_slice_ieq(h->h[i].name.p, h->h[i].name.n, "WWW-Authenticate"))
 			http1_add_header_slices(&r->auth.challenge, h->h[i].name, h->h[i].value);
+		else if (r->auth.reading && str_slice_ieq(h->h[i].name.p, h->h[i].name.n, "Set-Cookie"))
+			http1_add_header_slices(&r->auth.cookies, h->h[i].name, h->h[i].value);
+	}
+}
+
+static const char *
+about(const struct request *r)
+{
+	return r->auth.reading ? "read" : "write";
 }
 
 /* The application has spoken. */
@@ -74,15 +96,16 @@ verdict(struct request *r)
 	int status = r->auth.status;
 
 	if (status >= 200 && status < 300) {
-		count("asked");
+		count(r, "asked");
 		return request_admitted(r);
 	}
 	if (status == 401 || status == 403) {
-		count("refused");
+		count(r, "refused");
 		return request_answer(r, status, str_z(&r->auth.challenge), "the application does not allow this");
 	}
-	count("error");
-	log_error("proxy", "%s answered %d to the question whether a write is allowed: 2xx, 401 or 403 is expected", r->route.prefix->auth, status);
+	count(r, "error");
+	log_error("proxy", "%s answered %d to the question whether a %s is allowed: 2xx, 401 or 403 is expected", r->auth.asked, status,
+	    about(r));
 	return request_answer(r, 502, NULL, "the application did not say whether this is allowed");
 }
 
@@ -117,8 +140,8 @@ on_done(void *arg, enum err e, bool sent, const char *why)
 		request_go(r, verdict(r));
 		return;
 	}
-	count("error");
-	log_error("upstream", "whether a write is allowed could not be asked: %s: %s", err_text(e), why);
+	count(r, "error");
+	log_error("upstream", "whether a %s is allowed could not be asked: %s: %s", about(r), err_text(e), why);
 	request_go(r, request_answer(r, 503, "Retry-After: 5\r\n", "the application cannot say whether this is allowed"));
 }
 
@@ -154,21 +177,21 @@ step_auth(struct request *r)
 	case ALLOW_FREE:
 		break;
 	case ALLOW_TOKEN:
-		count("token");
+		count(r, "token");
 		break;
 	case ALLOW_ASK:
 		return ask(r);
 	case ALLOW_NOT_METHOD:
-		count("method");
+		count(r, "method");
 		return refuse_method(r);
 	case ALLOW_NOT_HERE:
-		count("network");
+		count(r, "network");
 		return request_answer(r, 403, NULL, "not from this network");
 	case ALLOW_NO_TOKEN:
-		count("refused");
+		count(r, "refused");
 		return request_answer(r, 401, "WWW-Authenticate: Bearer\r\n", "this prefix needs its bearer token");
 	case ALLOW_NO_RULE:
-		count("refused");
+		count(r, "refused");
 		return request_answer(r, 403, NULL, "nothing says who may write here");
 	}
 	return request_admitted(r);
@@ -180,4 +203,5 @@ auth_fini(struct request *r)
 	http_peer_cancel(&r->auth.up);
 	str_fini(&r->auth.head);
 	str_fini(&r->auth.challenge);
+	str_fini(&r->auth.cookies);
 }

@@ -1,7 +1,11 @@
 /*
- * auth: the step AUTH: may whoever sent this change something here? It stands between ROUTE and INTENT, so that nothing is
- * journalled, opened or read of a body for a stranger. The rules are allow.h's; auth asks the application where they say so, with a
- * GET of its own: 2xx lets the write go on, 401 and 403 are the client's answer, anything else is 502 and silence 503.
+ * auth: the step AUTH: may whoever sent this change something here? May he read? It stands between ROUTE and what follows, so that
+ * nothing is journalled, opened, asked of R2 or read of a body for a stranger. The rules for who may change are allow.h's; auth asks the
+ * application where they say so, with a GET of its own: 2xx lets the request go on, 401 and 403 are the client's answer, anything
+ * else is 502 and silence 503.
+ *
+ * Below an authorized prefix with read-auth the application is asked in the same way about every request to which no such rule
+ * applies: reads, which we then serve, and whatever is passed on. What an answer says does not depend on what files there are.
  *
  * Part of a request (request.h), which owns struct request_auth. Loop thread only.
  */
@@ -23,7 +27,10 @@ struct request_auth {
 	struct str head;		/* ASK: the question, built while the client's head was there */
 	struct http_peer_req *up;	/* NULL: not asked, or over */
 	int status;			/* of the answer to it; 0: none yet */
+	const char *asked;		/* the question's path, of the prefix */
+	bool reading;			/* it is about reading */
 	struct str challenge;		/* its WWW-Authenticate lines */
+	struct str cookies;		/* its Set-Cookie lines, if it is about reading */
 	uint64_t got;			/* bytes of its body, which nobody reads */
 };
 

@@ -137,7 +137,7 @@ begins(struct http1_slice s, const char *prefix)
 static bool
 is_command(struct http1_slice name)
 {
-	return begins(name, "x-accel-") || begins(name, "x-sendfile");
+	return begins(name, "x-accel-") || begins(name, "x-sendfile") || begins(name, "x-lighttpd-");
 }
 
 static bool
@@ -262,6 +262,25 @@ forward_question(struct str *out, const struct http1_head *h, const char *path, 
 	str_fini(&target);
 	add_claims(out, h, from);
 	http1_end_head(out);
+}
+
+void
+forward_kept(struct str *out, const struct http1_head *h)
+{
+	static const char *const dropped[] = { "Content-Type", "Content-Length", "Content-Range", "Content-Encoding", "Content-MD5",
+		"Content-Digest", "Repr-Digest", "Digest", "ETag", "Last-Modified", "Accept-Ranges", "Date", "Server", "Age", "Location",
+		"Refresh", "WWW-Authenticate" };
+	unsigned i;
+
+	for (i = 0; i < h->nh; i++) {
+		const struct http1_header *x = &h->h[i];
+
+		if (is_any(x->name, dropped, sizeof dropped / sizeof dropped[0]) || http1_hop_by_hop(h, x))
+			continue;
+		if (begins(x->name, "x-shim-") || hint_is_header(x->name) || is_command(x->name))
+			continue;
+		http1_add_header_slices(out, x->name, x->value);
+	}
 }
 
 void

@@ -42,6 +42,10 @@ void forward_request(struct str *out, const struct http1_head *h, const struct f
 /* A question of our own about a request (auth.h): GET path with the request's Cookie, Authorization, Origin and User-Agent, its
  * method and target in X-Original-Method and X-Original-URI, and the claims of X-Forwarded-*. No body, no condition, no range. */
 void forward_question(struct str *out, const struct http1_head *h, const char *path, const struct forward_peer *from);
+/* Of an answer that names a file (accel.h): the header lines that the client gets with the file's own. All but what describes the
+ * answer's body (Content-Type, -Length, -Encoding, ETag, ...), what goes with other statuses (Location, ...), what is hop-by-hop,
+ * and commands. nginx keeps fewer: Set-Cookie, Content-Disposition, Cache-Control, Expires. */
+void forward_kept(struct str *out, const struct http1_head *h);
 /* The head for the client: as http_conn_start takes it, without framing. */
 void forward_response(struct str *out, const struct http1_head *h, bool trusted);
 

@@ -5,6 +5,7 @@
 #include "base/str.h"
 #include "coord/phase.h"
 #include "proxy/forward.h"
+#include "proxy/private.h"
 #include "proxy/request.h"
 #include "proxy/server.h"
 
@@ -63,7 +64,8 @@ on_head(void *arg, const struct http1_head *h)
 
 	if (phase_row(r->snap->phase)->mirror)
 		hints_take(&r->pass.hints, h, r->snap->conf);
-	forward_response(&r->pass.answer, h, r->pass.trusted);
+	if (!private_named(r, h))
+		forward_response(&r->pass.answer, h, r->pass.trusted);
 	r->pass.answer_length = answer_length(r, h);
 	r->pass.answer_status = h->status;
 	if (r->write.op == NULL && r->pass.hints.n == 0) {
@@ -97,6 +99,8 @@ pass_release(struct request *r, enum err e)
 		log_error("proxy", "a write was answered by the upstream but could not be recorded: %s", err_text(e));
 		return request_answer(r, e == ERR_NOSPACE ? 507 : 503, "Retry-After: 5\r\n", "the write could not be recorded");
 	}
+	if (r->accel.what != ACCEL_NONE)
+		return STEP_ACCEL;
 	request_start(r, r->pass.answer_status, &r->pass.answer, r->pass.answer_length, REQUEST_UPSTREAM);
 	str_fini(&r->pass.answer);
 	http_peer_resume(r->pass.up);
@@ -108,7 +112,9 @@ on_data(void *arg, const void *p, size_t n)
 {
 	struct request *r = arg;
 
-	if (!request_send(r, p, n))
+	if (r->step == STEP_ACCEL)
+		private_data(r, n);
+	else if (!request_send(r, p, n))
 		http_peer_pause(r->pass.up);
 }
 
@@ -138,6 +144,10 @@ on_done(void *arg, enum err e, bool sent, const char *why)
 	struct request *r = arg;
 
 	r->pass.up = NULL;
+	if (r->step == STEP_ACCEL) {
+		private_done(r);
+		return;
+	}
 	request_stop_body(r);		/* an early answer */
 	if (e == ERR_OK) {
 		request_end(r);

@@ -1,5 +1,5 @@
 /*
- * READ: public media, by the plan of route_read_plan: one side, and where the plan allows it the other if that fails before the
+ * READ: media, by the plan of route_read_plan: one side, and where the plan allows it the other if that fails before the
  * first byte of the body. The source is fixed with that byte: a failure after it cuts the connection, two sources are never
  * spliced into one answer.
  */
@@ -14,6 +14,7 @@
 #include "base/trip.h"
 #include "coord/keys.h"
 #include "proxy/hedge.h"
+#include "proxy/private.h"
 #include "proxy/redirect.h"
 #include "proxy/request.h"
 #include "proxy/server.h"
@@ -32,14 +33,14 @@ static enum request_step ask_r2(struct request *r);
 static void
 make_head(struct request *r)
 {
-	const struct conf_prefix *p = r->route.prefix;
-
-	/* What only a program with the token may read is for no cache. */
-	const char *cache = r->auth.token && p->class != CONF_CLASS_PUBLIC ? "private, no-store" : p == NULL ? NULL : p->cache_control;
+	const char *type = private_type(r), *lines = private_lines(r);
 
 	str_clear(&r->read.head);
 	(void)str_reserve(&r->read.head, HEAD_MOST);
-	answer_head(&r->read.answer, mime_type(r->route.key, r->route.klen), cache, http_server_date(r->sv->http), &r->read.head);
+	answer_head(&r->read.answer, type != NULL ? type : mime_type(r->route.key, r->route.klen), private_cache_control(r),
+	    http_server_date(r->sv->http), &r->read.head);
+	if (lines != NULL)
+		str_addz(&r->read.head, lines);
 	r->read.is_ready = true;
 }
 

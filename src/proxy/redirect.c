@@ -13,8 +13,8 @@ redirect_wanted(const struct request *r, const struct route_marks *m)
 
 	if (p == NULL || p->delivery == CONF_DELIVERY_STREAM || p->class != CONF_CLASS_PUBLIC)
 		return false;
-	/* A program with the token reads through us alone; what the application names has its headers. */
-	if (r->auth.token || r->pass.head.len > 0)
+	/* A program with the token reads through us alone. What the application named it allowed once, and with headers of its own. */
+	if (r->auth.token || r->accel.what == ACCEL_FILE)
 		return false;
 	return m->mark == NULL && !m->uncertain && (order == ROUTE_R2 || order == ROUTE_R2_DISK || order == ROUTE_R2_ERRORS);
 }

@@ -14,6 +14,7 @@
 #include "proxy/count.h"
 #include "proxy/forward.h"
 #include "proxy/mutant.h"
+#include "proxy/private.h"
 #include "proxy/server.h"
 
 static enum request_step (*const step_table[])(struct request *r) = {
@@ -133,6 +134,9 @@ take_head(struct request *r, const struct http1_head *h)
 		/* The token is between the client and us. */
 		forward_request(&r->pass.head, h, &(struct forward_peer){ peer, http_conn_is_tls(r->conn), r->pass.trusted },
 		    r->auth.verdict == ALLOW_TOKEN ? "Authorization" : NULL);
+		/* The answer may name a file, and conditions are then for that. */
+		if (r->snap->conf->ninternal > 0 && (r->is_get || r->is_head))
+			answer_conds_take(&r->read.conds, h);
 		break;
 	case ROUTE_READ:
 		answer_conds_take(&r->read.conds, h);
@@ -459,6 +463,7 @@ step_done(struct request *r)
 	auth_fini(r);
 	pass_fini(r);
 	read_fini(r);
+	private_fini(r);
 	list_fini(r);
 	writer_file_discard(&r->write.file);
 	if (r->write.busy) {

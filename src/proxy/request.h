@@ -2,7 +2,7 @@
  * request: one request, from its head to its last byte, as a walk over steps.def. It owns all that is open on its behalf
  * (upstream request, store read, write bracket, file) and gives it up in DONE, whenever that comes.
  *
- * client.c makes it and hands on the connection's events; pass.c, read.c and put.c hold the larger steps. It keeps the snapshot
+ * client.c makes it and hands on the connection's events; pass.c, private.c, read.c and put.c hold the larger steps. It keeps the snapshot
  * (configuration, phase, R2 store) that it started with until it ends. Loop thread only.
  */
 #ifndef PROXY_REQUEST_H
@@ -14,6 +14,7 @@
 #include "base/str.h"
 #include "io/http_peer.h"
 #include "io/http_server.h"
+#include "proxy/accel.h"
 #include "proxy/answer.h"
 #include "proxy/auth.h"
 #include "proxy/route.h"
@@ -47,6 +48,7 @@ struct request_pass {
 	struct hints hints;		/* what it says was stored or removed, until the writer has them */
 	uint64_t answer_length;		/* as for http_conn_start */
 	int answer_status;
+	uint64_t ignored;		/* ACCEL: bytes of its body */
 };
 
 /* A write that is bracketed by the writer. */
@@ -62,7 +64,7 @@ struct request_write {
 	int status;			/* writes = disk: the answer, once marked */
 };
 
-/* Public media that we serve. */
+/* Media that we serve. */
 struct request_read {
 	struct answer_conds conds;
 	struct route_plan plan;
@@ -96,6 +98,7 @@ struct request {
 	struct request_pass pass;
 	struct request_write write;
 	struct request_read read;
+	struct accel accel;		/* what the upstream's answer names */
 	struct list_job *list;		/* a listing that is being made */
 
 	/* For the access log. */

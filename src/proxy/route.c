@@ -5,6 +5,9 @@
 #include "base/keypath.h"
 #include "proxy/allow.h"
 
+/* What a client is told that asks for what only the application may name (media.internal). */
+#define INTERNAL "no such file"
+
 const char *
 route_name(enum route_what w)
 {
@@ -75,6 +78,13 @@ pass_or_upload(struct route *r, bool upload)
 	r->what = r->changes && upload ? ROUTE_WRITE : ROUTE_PASS;
 }
 
+/* Does the application decide who reads there, asked by us? */
+static bool
+is_asked(const struct conf_prefix *p)
+{
+	return p != NULL && p->class == CONF_CLASS_AUTHORIZED && p->read_auth != NULL;
+}
+
 /* Must nobody change this path but by our rules, or at all? path: as an upstream would clean it. but: rules that were kept already. */
 static bool
 is_guarded(const struct conf *c, const struct str *path, const struct conf_prefix *but)
@@ -85,7 +95,7 @@ is_guarded(const struct conf *c, const struct str *path, const struct conf_prefi
 
 	if (key != NULL && keypath_check(key, klen) == KEYPATH_OURS)
 		return true;
-	return p != NULL && p != but && (p->class == CONF_CLASS_DENY || p->writes == CONF_WRITES_DISK || allow_ruled(p));
+	return p != NULL && p != but && (p->class == CONF_CLASS_DENY || is_asked(p) || p->writes == CONF_WRITES_DISK || allow_ruled(p));
 }
 
 /* A name that is not a key of ours: odd targets keep their bytes and go to who understands them. */
@@ -93,8 +103,12 @@ static void
 decide_odd(struct route *r, const struct conf *c, enum phase phase)
 {
 	const struct conf_prefix *p = conf_prefix_for(c, r->path.p, r->path.len);
-	bool denied = p != NULL && p->class == CONF_CLASS_DENY;
+	bool denied = p != NULL && (p->class == CONF_CLASS_DENY || is_asked(p));
 
+	if (conf_is_internal(c, r->path.p, r->path.len)) {
+		refuse(r, 404, INTERNAL);
+		return;
+	}
 	/* Whoever cleans it must not be led around our rules. */
 	if (c->odd_targets == CONF_ODD_REFUSE || (phase != PHASE_PASSTHROUGH && (denied || (r->changes && is_guarded(c, &r->path, NULL))))) {
 		refuse(r, 400, "odd request target");
@@ -157,7 +171,7 @@ is_read(const struct route *r, const struct http1_head *h, const struct conf *c,
 {
 	if (!is(h, "GET") && !is(h, "HEAD"))
 		return false;
-	return own || (r->prefix->class == CONF_CLASS_PUBLIC && c->source == CONF_SOURCE_DISK);
+	return own || ((r->prefix->class == CONF_CLASS_PUBLIC || is_asked(r->prefix)) && c->source == CONF_SOURCE_DISK);
 }
 
 static void
@@ -168,6 +182,10 @@ decide_media(struct route *r, const struct http1_head *h, const struct conf *c, 
 
 	r->prefix = conf_prefix_for(c, r->path.p, r->path.len);
 	own = is_own(r, h);
+	if (!own && conf_is_internal(c, r->path.p, r->path.len)) {
+		refuse(r, 404, INTERNAL);
+		return;
+	}
 	if (phase == PHASE_PASSTHROUGH && !own) {
 		r->prefix = NULL;
 		return;
@@ -262,6 +280,8 @@ decide(struct route *r, const struct http1_head *h, const struct conf *c, enum p
 	key = conf_key_of(c, r->path.p, r->path.len, &klen);
 	if (key != NULL)
 		decide_media(r, h, c, phase, key, klen);
+	else if (conf_is_internal(c, r->path.p, r->path.len))
+		refuse(r, 404, INTERNAL);
 	else if (phase != PHASE_PASSTHROUGH)
 		pass_or_upload(r, conf_is_upload(c, r->path.p, r->path.len));
 }

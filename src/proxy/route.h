@@ -17,7 +17,7 @@
 enum route_what {
 	ROUTE_REFUSE,	/* answered by us at once with `status` */
 	ROUTE_PASS,	/* to the upstream, as it came */
-	ROUTE_READ,	/* public media: served from the disk or R2 */
+	ROUTE_READ,	/* media that we serve, from the disk or R2: public, or with the application's leave */
 	ROUTE_WRITE,	/* to the upstream between an intent and the finish of the write */
 	ROUTE_STORE,	/* writes = disk: the body becomes the file */
 	ROUTE_REMOVE,	/* writes = disk: the file is unlinked */
@@ -29,6 +29,9 @@ enum route_what {
 const char *route_name(enum route_what w);
 
 /*
+ * What lies below a url of media.internal is never asked for from outside: 404 in every phase, however it is spelled; only the
+ * application names it, in an answer (accel.h). Below an authorized prefix with read-auth all is asked first (auth.h).
+ *
  * Below a prefix with writes = disk we are the server of PUT and DELETE in every phase, passthrough too: a program that stores
  * through us must not have to know the phase. Whoever bears the prefix's token reads and lists there as well, whatever the class:
  * a program inside the application must not have to ask the application, which may be waiting for it.

@@ -379,13 +379,14 @@ http {{
 }}
 """
 NGINX_SITE = """location /media/ {{ alias {media}/; }}
-		location / {{
-			proxy_pass http://site;
-			proxy_http_version 1.1;
-			proxy_set_header Connection "";
-			proxy_set_header Host $http_host;
-			proxy_request_buffering off;
-		}}"""
+		location /media/private/ {{ proxy_pass http://site; }}
+		location / {{ proxy_pass http://site; }}
+		proxy_http_version 1.1;
+		proxy_set_header Connection "";
+		proxy_set_header Host $http_host;
+		proxy_request_buffering off;
+		proxy_ignore_headers X-Accel-Redirect;
+		proxy_pass_header X-Accel-Redirect;"""
 NGINX_DAV = """location {dav} {{
 			alias {root}/;
 			dav_methods PUT DELETE MKCOL MOVE COPY;

@@ -350,6 +350,44 @@ test_warnings(void **state)
 }
 
 static void
+test_private(void **state)
+{
+	struct conf *c = must_load("private-good.conf");
+	struct str out = STR_INIT;
+	const char *root = c->media_root;
+	size_t n = strlen(root);
+
+	(void)state;
+	/* R2 takes these names for one: each falls under the one prefix. */
+	expect_prefix(c, "/media/Keys/x", "/media/Keys/");
+	expect_prefix(c, "/media/\xe2\x84\xaa" "eys/x", "/media/Keys/");
+	expect_prefix(c, "/media/keys/x", "/media/");
+	expect_prefix(c, "/media/prive\xcc\x81/x", "/media/prive\xcc\x81/");
+	expect_prefix(c, "/media/priv\xc3\xa9/x", "/media/prive\xcc\x81/");
+	expect_prefix(c, "/media/prive/x", "/media/");
+	expect_prefix(c, "/media/priv\xc3\xa9/\xff", "/media/");	/* not UTF-8: nothing that R2 could have */
+	assert_string_equal(conf_prefix_for(c, "/media/Keys/x", 13)->read_auth, "/may/");
+
+	assert_int_equal(c->ninternal, 4);
+	assert_string_equal(c->internal[0].alias, root);	/* it is written with its slash */
+	assert_string_equal(c->internal[0].key, "");
+	assert_int_equal(strncmp(c->internal[1].alias, root, n), 0);
+	assert_string_equal(c->internal[1].alias + n, "Keys/");
+	assert_string_equal(c->internal[1].key, "Keys/");
+	assert_null(c->internal[3].url);
+	assert_string_equal(c->internal[3].key, "Keys/x/");
+	assert_true(conf_is_internal(c, "/protected/a", 12));
+	assert_true(conf_is_internal(c, "/protected/", 11));
+	assert_true(conf_is_internal(c, "/media/in/a", 11));
+	assert_false(conf_is_internal(c, "/protected", 10));
+	assert_false(conf_is_internal(c, "/media/inn", 10));
+	conf_dump(c, &out);
+	assert_non_null(strstr(str_z(&out), "\nmedia.internal[0].url = \"/protected/\"\n"));
+	str_fini(&out);
+	conf_unref(&c);
+}
+
+static void
 test_restart(void **state)
 {
 	struct conf *a = must_load("good.conf"), *b = must_load("good.conf"), *old = conf_ref(a);
@@ -496,6 +534,7 @@ main(void)
 	static const struct CMUnitTest tests[] = {cmocka_unit_test(test_golden), cmocka_unit_test(test_ten_mistakes),
 	    cmocka_unit_test(test_values), cmocka_unit_test(test_paths), cmocka_unit_test(test_warnings),
 	    cmocka_unit_test(test_restart),
+	    cmocka_unit_test(test_values), cmocka_unit_test(test_paths), cmocka_unit_test(test_private), cmocka_unit_test(test_restart),
 	    cmocka_unit_test(test_secrets_do_not_show), cmocka_unit_test(test_write_phase),
 	    cmocka_unit_test(test_odd_files), cmocka_unit_test(test_option_list)};
 

@@ -1,7 +1,7 @@
 """URLs of the sample site."""
 from django.urls import path
 
-from documents import media, views
+from documents import media, private, views
 
 urlpatterns = [
     path("", views.index, name="index"),
@@ -10,6 +10,8 @@ urlpatterns = [
     path("replace/<int:pk>/", views.replace, name="replace"),
     path("overwrite/<int:pk>/", views.overwrite, name="overwrite"),
     path("delete/<int:pk>/", views.delete, name="delete"),
+    path("login/", private.login),
+    path("may-read/", private.may_read),
     # Without nginx the media is served by Django itself.
     path("media/<path:path>", media.serve),
 ]

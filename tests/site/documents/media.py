@@ -2,7 +2,8 @@
 
 Django 3.2's view opens the file, then asks the *path* for its size: a file deleted in between is a 500, and one that was
 renamed over it gives the new length with the old bytes. Here size and time are those of the open file. All else is as
-there: any method gets the file (a PUT or DELETE is answered with 200 and changes nothing), no Range, no ETag.
+there: any method gets the file (a PUT or DELETE is answered with 200 and changes nothing), no Range, no ETag. What is somebody's
+own goes through private.py, however its path is written.
 """
 import mimetypes
 import os
@@ -14,6 +15,8 @@ from django.utils._os import safe_join
 from django.utils.http import http_date
 from django.views.static import was_modified_since
 
+from documents import private
+
 
 def pieces(opened):
     with opened:
@@ -23,6 +26,8 @@ def pieces(opened):
 
 def serve(request, path):
     path = posixpath.normpath(path).lstrip("/")
+    if private.owner_of(path) is not None:
+        return private.serve(request, path)
     try:
         opened = open(safe_join(settings.MEDIA_ROOT, path), "rb")
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError):
