@@ -44,11 +44,7 @@ class Site:
                 self.write(key)
         self.stack.write("public.txt", b"for everybody\n")
         self.stack.start()
-        self.cookies = {}
-        for user in ("alice", "mallory"):
-            with self.stack.client() as http:
-                answer = http.form("/login/", {"user": user}, {})
-                self.cookies[user] = answer.headers["Set-Cookie"].partition(";")[0]
+        self.cookies = {user: sign_in(self.stack, user) for user in ("alice", "mallory")}
         self.address = self.stack.proxy.address
         self.table = list(attacks([f"/media/{folder}/alice/both.bin" for folder in FOLDERS], "/protected/private/alice/both.bin", self.stack.media))
 
@@ -79,16 +75,7 @@ class Site:
         return raw(self.address, wire(method, target, {**cookie, **{name.replace("_", "-"): value for name, value in headers.items()}}), 30)
 
     def attack(self, table=None):
-        """All attacks by somebody who is not signed in, some by somebody else: what leaked."""
-        cookie = f"\r\nCookie: {self.cookies['mallory']}\r\n".encode()
-
-        def one(case):
-            why = leak(raw(self.address, case.data, 30))
-            return why and (case.name, why)
-        table = table or self.table
-        others = [Attack(f"mallory's {name}", data.replace(b"\r\n", cookie, 1)) for name, data in table[::2] if b"\r\nCookie:" not in data]
-        with ThreadPoolExecutor(8) as pool:
-            return [found for found in pool.map(one, [*table, *others]) if found]
+        return leaks_of(self.address, table or self.table, self.cookies["mallory"])
 
 
 def leak(answer):
@@ -102,6 +89,23 @@ def leak(answer):
     if re.search(rb"(?i)\r\nx-(accel|sendfile|lighttpd)", answer.partition(b"\r\n\r\n")[0]):
         return "a command", answer[:300]
     return None
+
+
+def leaks_of(address, table, cookie):
+    """All attacks by somebody who is not signed in, some by somebody else, who has the cookie: what leaked."""
+    def one(case):
+        why = leak(raw(address, case.data, 30))
+        return why and (case.name, why)
+    line = f"\r\nCookie: {cookie}\r\n".encode()
+    others = [Attack(f"mallory's {name}", data.replace(b"\r\n", line, 1)) for name, data in table[::2] if b"\r\nCookie:" not in data]
+    with ThreadPoolExecutor(8) as pool:
+        return [found for found in pool.map(one, [*table, *others]) if found]
+
+
+def sign_in(stack, user):
+    """The cookie."""
+    with stack.client() as http:
+        return http.form("/login/", {"user": user}, {}).headers["Set-Cookie"].partition(";")[0]
 
 
 def status(answer):
@@ -201,13 +205,16 @@ def test_an_nginx_behind(make_stack):
     """As conf/nginx/behind.conf has it: nginx passes the application's header on, and r2shim serves the file."""
     stack = make_stack("nginx", migrators=0, prefixes='{ url = "/media/"; class = "public"; }, { url = "/media/private/"; class = "authorized"; }',
                        media_extra=INTERNAL)
-    stack.write("private/alice/a.txt", b"secret")
+    key = "private/alice/a.bin"
+    stack.write(key, secret(key))
     stack.start()
+    alice, mallory = sign_in(stack, "alice"), sign_in(stack, "mallory")
+    table = list(attacks([f"/media/{key}"], f"/protected/{key}", stack.media))
     for phase in ALL_PHASES[:3]:
         stack.proxy.climb(phase)
         with stack.client() as http:
-            assert http.get("/media/private/alice/a.txt").status == 403
-            assert http.get("/protected/private/alice/a.txt").status == 404
-            cookie = http.form("/login/", {"user": "alice"}, {}).headers["Set-Cookie"].partition(";")[0]
-            answer = http.get("/media/private/alice/a.txt", Cookie=cookie)
-            assert answer.body == b"secret" and answer.headers["Cache-Control"] == "private" and "X-Accel-Redirect" not in answer.headers
+            assert http.get(f"/media/{key}").status == 403
+            answer = http.get(f"/media/{key}", Cookie=alice)
+            assert answer.body == secret(key) and answer.headers["Cache-Control"] == "private" and "X-Accel-Redirect" not in answer.headers
+        leaks = leaks_of(stack.proxy.address, table, mallory)
+        assert not leaks, (phase, len(leaks), leaks[:5])
