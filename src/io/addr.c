@@ -53,52 +53,99 @@ set_v6(struct addr *a, const char *host, uint16_t port)
 	return true;
 }
 
+/* "host:port" taken apart; v6: the host stood in brackets. */
+struct place {
+	char host[256];
+	uint16_t port;
+	bool v6;
+};
+
 static enum err
-resolve(struct addr *a, const char *host, uint16_t port, struct errbuf *eb)
+split(struct place *p, const char *text, struct errbuf *eb)
 {
-	struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
-	struct addrinfo *ai = NULL;
-	char service[8];
-	int rc;
-
-	snprintf(service, sizeof service, "%u", (unsigned)port);
-	rc = getaddrinfo(host, service, &hints, &ai);
-	if (rc != 0)
-		return err_set(eb, ERR_CONNECT, "%s: %s", host, gai_strerror(rc));
-	memcpy(&a->ss, ai->ai_addr, ai->ai_addrlen);
-	a->len = ai->ai_addrlen;
-	freeaddrinfo(ai);
-	return ERR_OK;
-}
-
-enum err
-addr_parse(struct addr *a, const char *text, struct errbuf *eb)
-{
-	bool v6 = text[0] == '[';
-	const char *host = text + (v6 ? 1 : 0);
-	const char *end = v6 ? strchr(host, ']') : strchr(host, ':');
-	const char *colon = end == NULL ? NULL : end + (v6 ? 1 : 0);
-	char name[256];
+	const char *host = text + (text[0] == '[' ? 1 : 0), *end, *colon;
 	uint64_t port;
 
-	memset(a, 0, sizeof *a);
-	if (strncmp(text, "unix:", 5) == 0)
-		return parse_unix(a, text + 5, eb);
+	p->v6 = text[0] == '[';
+	end = strchr(host, p->v6 ? ']' : ':');
+	colon = end == NULL ? NULL : end + (p->v6 ? 1 : 0);
 	if (colon == NULL || *colon != ':' || end == host)
 		return err_set(eb, ERR_SYNTAX, "%s: not host:port, [v6]:port or unix:/path", text);
 	/* str_to_u64 refuses a second colon, so a v6 address without brackets ends here. */
 	if (!str_to_u64(colon + 1, strlen(colon + 1), &port) || port > 65535)
 		return err_set(eb, ERR_SYNTAX, "%s: the port is not a number from 0 to 65535%s", text,
 		    strchr(colon + 1, ':') != NULL ? " (a v6 address needs [brackets])" : "");
-	if ((size_t)(end - host) >= sizeof name)
+	if ((size_t)(end - host) >= sizeof p->host)
 		return err_set(eb, ERR_SYNTAX, "%.40s...: host name too long", text);
-	memcpy(name, host, (size_t)(end - host));
-	name[end - host] = '\0';
-	if (v6)
-		return set_v6(a, name, (uint16_t)port) ? ERR_OK : err_set(eb, ERR_SYNTAX, "%s: not a v6 address", text);
-	if (set_v4(a, strcmp(name, "localhost") == 0 ? "127.0.0.1" : name, (uint16_t)port))
-		return ERR_OK;
-	return resolve(a, name, (uint16_t)port, eb);
+	memcpy(p->host, host, (size_t)(end - host));
+	p->host[end - host] = '\0';
+	p->port = (uint16_t)port;
+	return ERR_OK;
+}
+
+/* True if nobody has to be asked. */
+static bool
+set_numeric(struct addr *a, const struct place *p)
+{
+	return p->v6 ? set_v6(a, p->host, p->port) : set_v4(a, strcmp(p->host, "localhost") == 0 ? "127.0.0.1" : p->host, p->port);
+}
+
+bool
+addr_is_name(const char *text)
+{
+	struct errbuf eb;
+	struct place p;
+	struct addr a;
+
+	return strncmp(text, "unix:", 5) != 0 && split(&p, text, &eb) == ERR_OK && !p.v6 && !set_numeric(&a, &p);
+}
+
+static enum err
+ask(struct addr *v, unsigned max, unsigned *n, const struct place *p, struct errbuf *eb)
+{
+	struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
+	struct addrinfo *first = NULL, *ai;
+	char service[8];
+	int rc;
+
+	snprintf(service, sizeof service, "%u", (unsigned)p->port);
+	rc = getaddrinfo(p->host, service, &hints, &first);
+	if (rc != 0)
+		return err_set(eb, ERR_CONNECT, "%s: %s", p->host, gai_strerror(rc));
+	*n = 0;
+	for (ai = first; ai != NULL && *n < max; ai = ai->ai_next) {
+		struct addr *a = &v[(*n)++];
+
+		memset(a, 0, sizeof *a);
+		memcpy(&a->ss, ai->ai_addr, ai->ai_addrlen);
+		a->len = ai->ai_addrlen;
+	}
+	freeaddrinfo(first);
+	return ERR_OK;
+}
+
+enum err
+addr_resolve(struct addr *v, unsigned max, unsigned *n, const char *text, struct errbuf *eb)
+{
+	struct place p;
+	enum err e;
+
+	memset(v, 0, sizeof *v);
+	*n = 1;
+	if (strncmp(text, "unix:", 5) == 0)
+		return parse_unix(v, text + 5, eb);
+	e = split(&p, text, eb);
+	if (e != ERR_OK || set_numeric(v, &p))
+		return e;
+	return p.v6 ? err_set(eb, ERR_SYNTAX, "%s: not a v6 address", text) : ask(v, max, n, &p, eb);
+}
+
+enum err
+addr_parse(struct addr *a, const char *text, struct errbuf *eb)
+{
+	unsigned n;
+
+	return addr_resolve(a, 1, &n, text, eb);
 }
 
 void

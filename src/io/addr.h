@@ -5,6 +5,7 @@
 #ifndef IO_ADDR_H
 #define IO_ADDR_H
 
+#include <stdbool.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -20,6 +21,10 @@ struct addr {
 };
 
 enum err addr_parse(struct addr *a, const char *text, struct errbuf *eb) ERR_MUST_CHECK;
+/* Is the host a name that getaddrinfo must be asked for? */
+bool addr_is_name(const char *text);
+/* As addr_parse, but all addresses that the name has, max at most (> 0), *n of them. Blocks as long as the resolver does: for the pool. */
+enum err addr_resolve(struct addr *v, unsigned max, unsigned *n, const char *text, struct errbuf *eb) ERR_MUST_CHECK;
 /* "127.0.0.1:8080" or "unix:/path". */
 void addr_text(const struct addr *a, char out[128]);
 bool addr_is_loopback(const struct addr *a);	/* Unix sockets too */

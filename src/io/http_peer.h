@@ -20,6 +20,7 @@
 #include "base/err.h"
 #include "base/metrics.h"
 #include "base/str.h"
+#include "io/addr.h"
 #include "io/http1.h"
 #include "io/loop.h"
 #include "io/tls.h"
@@ -27,15 +28,18 @@
 struct http_peer;
 struct http_peer_req;
 
+enum { HTTP_PEER_ADDRS = 8 };
+
 struct http_peer_opts {
 	const char *name;		/* static: the area in the log, and the kind of its trip points */
-	const char *address;		/* of addr_parse; looked at by http_peer_new only */
+	const char *address;		/* of addr_resolve; looked at by http_peer_new only. NULL: see http_peer_set_addrs */
 	enum metric idle_metric;	/* gauge without a label: idle connections */
 	enum metric errors_metric;	/* counter by reason: requests that failed, and odd connections */
 	uint64_t connect_timeout_ms;
 	uint64_t timeout_ms;		/* to the first byte of an answer, and longest pause within it */
 	uint64_t idle_timeout_ms;	/* how long an idle connection is kept */
 	unsigned keepalive;		/* idle connections kept */
+	unsigned connections;		/* at most; requests, which may have no body then, wait for one. 0: one for each request */
 	struct tls_client *tls;		/* NULL: plain; else who the server must be. The engine takes a reference of its own */
 };
 
@@ -56,14 +60,17 @@ struct http_peer_req_opts {
 	struct str *head;		/* the serialised head; taken over */
 	enum http1_framing framing;	/* of the request's body: NO_BODY, LENGTH or CHUNKED */
 	uint64_t length;
+	uint64_t timeout_ms;		/* as the engine's, of this request; 0: the engine's */
 	bool to_head;			/* a HEAD request */
 	bool repeatable;		/* idempotent and without a body */
 	bool held;			/* the body's last bytes, and its end, wait for http_peer_release; not without a body */
 };
 
-/* The address is resolved now (SYNTAX, CONNECT). */
+/* The address is resolved now (SYNTAX, CONNECT); if the name has several, the next is tried where one does not answer. */
 enum err http_peer_new(struct http_peer **peer, struct loop *l, const struct http_peer_opts *o, struct errbuf *eb) ERR_MUST_CHECK;
-/* New timeouts, pool size and TLS, for all that begins from now on. The address stays. */
+/* Where new connections go to from now on, the first that answers; those that there are stay. n: up to HTTP_PEER_ADDRS, 1 at least. */
+void http_peer_set_addrs(struct http_peer *peer, const struct addr *v, unsigned n);
+/* New timeouts, pool size and TLS, for all that begins from now on. The addresses stay. */
 void http_peer_set_opts(struct http_peer *peer, const struct http_peer_opts *o);
 /* Requests in work are dropped without a callback. Takes NULL, clears the pointer. */
 void http_peer_free(struct http_peer **peer);

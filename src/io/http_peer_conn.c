@@ -17,15 +17,17 @@ static void on_event(void *arg, int what);
 static void on_timer(void *arg);
 static void on_again(void *arg);
 
-/* The one setter: keeps the lists and the idle count true. */
+/* The one setter: keeps the lists and the counts true. */
 static void
 set_state(struct peer_conn *c, enum peer_conn_state s)
 {
 	struct http_peer *peer = c->peer;
 
 	ASSERT(c->state != PEER_CONN_CLOSED);
-	if (c->state == PEER_CONN_IDLE && s != PEER_CONN_IDLE)
+	if (c->state == PEER_CONN_IDLE)
 		peer->nidle--;
+	else
+		peer->nbusy--;
 	list_del(&c->node);
 	c->state = s;
 	switch (s) {
@@ -33,6 +35,7 @@ set_state(struct peer_conn *c, enum peer_conn_state s)
 	case PEER_CONN_HANDSHAKE:
 	case PEER_CONN_ACTIVE:
 		list_add_tail(&peer->busy, &c->node);
+		peer->nbusy++;
 		break;
 	case PEER_CONN_IDLE:
 		list_add_head(&peer->idle, &c->node);
@@ -43,6 +46,8 @@ set_state(struct peer_conn *c, enum peer_conn_state s)
 		loop_call_soon(&peer->bury);
 		break;
 	}
+	if (!list_empty(&peer->waiting))
+		loop_call_soon(&peer->serve);
 	metrics_set(peer->o.idle_metric, NULL, peer->nidle);
 }
 
@@ -188,7 +193,7 @@ peer_conn_activate(struct peer_conn *c)
 {
 	set_state(c, PEER_CONN_ACTIVE);
 	peer_conn_touch(c);
-	loop_timer_set(&c->timer, c->peer->o.timeout_ms);
+	loop_timer_set(&c->timer, c->req->timeout_ms);
 	peer_conn_flush(c);
 }
 
@@ -217,23 +222,41 @@ peer_conn_bind(struct peer_conn *c, struct http_peer_req *r)
 	str_add(&c->out, r->head.p, r->head.len);
 }
 
+/* Nobody answers there. True if the request may try another address; others may have gone on to that meanwhile. */
+static bool
+next_addr(struct http_peer_req *r, unsigned addr)
+{
+	struct http_peer *peer = r->peer;
+
+	if (addr == peer->at)
+		peer->at = (peer->at + 1) % peer->naddrs;
+	return ++r->tries < peer->naddrs;
+}
+
 enum err
 peer_conn_open(struct http_peer_req *r)
 {
 	struct http_peer *peer = r->peer;
 	struct peer_conn *c;
+	unsigned addr;
 	int fd;
 	enum err e = TRIP_ERR(peer->o.name, "connect", "");
 
-	if (e == ERR_OK)
-		e = addr_connect(&peer->addr, &fd, &r->why);
+	if (e != ERR_OK)
+		return e;
+	do {
+		addr = peer->at;
+		e = addr_connect(&peer->addrs[addr], &fd, &r->why);
+	} while (e != ERR_OK && next_addr(r, addr));
 	if (e != ERR_OK)
 		return e;
 	c = mem_zalloc(sizeof *c);
 	c->peer = peer;
+	c->addr = addr;
 	c->state = PEER_CONN_CONNECTING;
 	list_init(&c->node);
 	list_add_tail(&peer->busy, &c->node);
+	peer->nbusy++;
 	loop_fd_init(&c->fd, peer->loop, fd, on_event, c);
 	loop_timer_init(&c->timer, peer->loop, on_timer, c);
 	loop_call_init(&c->again, peer->loop, on_again, c);
@@ -374,13 +397,27 @@ on_handshake(struct peer_conn *c)
 }
 
 static void
+not_connected(struct peer_conn *c, enum err e, const char *why)
+{
+	struct http_peer_req *r = c->req;
+
+	if (!next_addr(r, c->addr)) {
+		peer_req_fail(c, e, why);
+		return;
+	}
+	peer_conn_close(c);
+	if (peer_conn_open(r) != ERR_OK)
+		peer_req_end(r, ERR_CONNECT, r->why.text);
+}
+
+static void
 on_connected(struct peer_conn *c)
 {
 	struct errbuf why = { "" };
 	enum err e = addr_connect_result(c->fd.fd, &why);
 
 	if (e != ERR_OK) {
-		peer_req_fail(c, e == ERR_TIMEOUT ? ERR_TIMEOUT : ERR_CONNECT, why.text);
+		not_connected(c, e == ERR_TIMEOUT ? ERR_TIMEOUT : ERR_CONNECT, why.text);
 		return;
 	}
 	if (c->peer->o.tls == NULL) {
@@ -424,16 +461,21 @@ static void
 on_timer(void *arg)
 {
 	struct peer_conn *c = arg;
-	uint64_t limit = c->peer->o.timeout_ms, now = clock_mono_ms();
+	uint64_t limit, now = clock_mono_ms();
 
 	if (c->state == PEER_CONN_IDLE) {
 		peer_conn_close(c);
 		return;
 	}
-	if (c->state == PEER_CONN_CONNECTING || c->state == PEER_CONN_HANDSHAKE) {
-		peer_req_fail(c, ERR_TIMEOUT, c->state == PEER_CONN_CONNECTING ? "no connection in time" : "no TLS handshake in time");
+	if (c->state == PEER_CONN_CONNECTING) {
+		not_connected(c, ERR_TIMEOUT, "no connection in time");
 		return;
 	}
+	if (c->state == PEER_CONN_HANDSHAKE) {
+		peer_req_fail(c, ERR_TIMEOUT, "no TLS handshake in time");
+		return;
+	}
+	limit = c->req->timeout_ms;
 	/* Time in which we wait for our client, either way, or for what the end is held for, is not the server's. */
 	if (c->req->paused || c->req->held || (!c->req->body_ended && peer_conn_queued(c) == 0))
 		peer_conn_touch(c);

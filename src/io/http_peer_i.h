@@ -6,7 +6,6 @@
 #define IO_HTTP_PEER_I_H
 
 #include "base/list.h"
-#include "io/addr.h"
 #include "io/http_peer.h"
 
 enum {
@@ -29,6 +28,7 @@ struct peer_conn {
 	enum peer_conn_state state;
 	struct loop_fd fd;
 	struct tls *tls;	/* NULL: plain */
+	unsigned addr;		/* index of the address that it was made to */
 	struct loop_timer timer;
 	struct loop_call again;	/* feeds what was read before a pause */
 	struct str in;		/* read, not yet parsed; bounded by one recv */
@@ -44,17 +44,20 @@ struct peer_conn {
 };
 
 struct http_peer_req {
+	struct list node;	/* in waiting of its peer, while it has no connection */
 	struct http_peer *peer;
-	struct peer_conn *c;	/* NULL: could not connect; fail is pending */
+	struct peer_conn *c;	/* NULL: it waits; or it could not connect, and fail is pending */
 	const struct http_peer_cb *cb;
 	void *arg;
 	struct str head;	/* kept while it may be sent again */
 	enum http1_framing framing;
+	uint64_t timeout_ms;
 	uint64_t left;		/* of a body of known length */
 	struct str tail;	/* the body's last bytes so far, while held */
 	struct loop_call fail;
 	struct errbuf why;
 	unsigned infos;
+	unsigned tries;		/* connects that failed */
 	bool to_head, repeatable, retried;
 	bool body_ended, head_done, keep, paused, want_drain, sent, held;
 };
@@ -62,10 +65,12 @@ struct http_peer_req {
 struct http_peer {
 	struct loop *loop;
 	struct http_peer_opts o;
-	struct addr addr;
+	struct addr addrs[HTTP_PEER_ADDRS];
+	unsigned naddrs, at;	/* connections are made to addrs[at]; the next one, when nobody answers there */
 	struct list idle, busy, dead;
-	unsigned nidle;
-	struct loop_call bury;
+	struct list waiting;	/* requests without a connection */
+	unsigned nidle, nbusy;
+	struct loop_call bury, serve;
 	struct http1_head head;	/* of the answer being parsed */
 	char buf[PEER_READ_SIZE];
 };
@@ -90,6 +95,8 @@ void peer_conn_touch(struct peer_conn *c);
 void peer_conn_want(struct peer_conn *c);
 void peer_conn_flush(struct peer_conn *c);
 
+/* Gives it a connection, from the pool or a new one. */
+enum err peer_req_begin(struct http_peer_req *r) ERR_MUST_CHECK;
 void peer_req_free(struct http_peer_req *r);
 void peer_req_end(struct http_peer_req *r, enum err e, const char *why);
 /* Closes the connection and ends its request. */

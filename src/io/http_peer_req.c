@@ -9,6 +9,7 @@ enum {
 void
 peer_req_free(struct http_peer_req *r)
 {
+	list_del(&r->node);
 	loop_call_cancel(&r->fail);
 	str_fini(&r->head);
 	str_fini(&r->tail);
@@ -49,12 +50,25 @@ on_fail(void *arg)
 	peer_req_end(r, ERR_CONNECT, r->why.text);
 }
 
+enum err
+peer_req_begin(struct http_peer_req *r)
+{
+	struct peer_conn *c = peer_conn_idle(r->peer);
+
+	if (c == NULL)
+		return peer_conn_open(r);
+	c->reused = true;
+	peer_conn_bind(c, r);
+	peer_conn_activate(c);
+	return ERR_OK;
+}
+
 struct http_peer_req *
 http_peer_start(struct http_peer *peer, const struct http_peer_req_opts *o, const struct http_peer_cb *cb, void *arg)
 {
 	struct http_peer_req *r = mem_zalloc(sizeof *r);
-	struct peer_conn *c;
 
+	list_init(&r->node);
 	r->peer = peer;
 	r->cb = cb;
 	r->arg = arg;
@@ -62,18 +76,17 @@ http_peer_start(struct http_peer *peer, const struct http_peer_req_opts *o, cons
 	str_init(o->head);
 	r->framing = o->framing;
 	r->left = o->length;
+	r->timeout_ms = o->timeout_ms > 0 ? o->timeout_ms : peer->o.timeout_ms;
 	r->to_head = o->to_head;
 	r->repeatable = o->repeatable;
 	r->body_ended = o->framing == HTTP1_NO_BODY || (o->framing == HTTP1_LENGTH && o->length == 0);
 	r->held = o->held;
 	ASSERT(!r->held || !r->body_ended);
 	loop_call_init(&r->fail, peer->loop, on_fail, r);
-	c = peer_conn_idle(peer);
-	if (c != NULL) {
-		c->reused = true;
-		peer_conn_bind(c, r);
-		peer_conn_activate(c);
-	} else if (peer_conn_open(r) != ERR_OK) {
+	if (peer->o.connections > 0 && (peer->nbusy >= peer->o.connections || !list_empty(&peer->waiting))) {
+		ASSERT(o->framing == HTTP1_NO_BODY);
+		list_add_tail(&peer->waiting, &r->node);
+	} else if (peer_req_begin(r) != ERR_OK) {
 		loop_call_soon(&r->fail);
 	}
 	return r;

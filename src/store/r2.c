@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "store/r2_meta.h"
+#include "store/r2_peer.h"
 #include "store/r2_req.h"
 
 #define BUCKET_KNOWN_MS 5000 /* how long a success proves that the bucket is there */
@@ -279,6 +280,7 @@ r2_free(struct store *s)
 
 		op->kill(op);
 	}
+	r2_peer_free(&r2->peer);
 	http_client_free(&r2->http);
 	conf_unref(&r2->conf);
 	mem_free(r2->origin);
@@ -339,5 +341,6 @@ r2_new(struct loop *l, struct pool *pool, const struct conf *c)
 	list_init(&r2->ops);
 	split_endpoint(r2, c->r2_endpoint, c->r2_bucket);
 	r2->http = http_client_new(l, &o);
+	r2->peer = r2_peer_new(r2);
 	return &r2->base;
 }

@@ -1,5 +1,6 @@
 /*
- * r2: the store that speaks R2's S3 interface: path style, SigV4 signed by us (sigv4.h), libcurl underneath. Files from
+ * r2: the store that speaks R2's S3 interface: path style, SigV4 signed by us (sigv4.h); GETs ride our own engine (r2_peer.h), the rest
+ * libcurl. Files from
  * multipart_threshold on go in equal parts and carry md5chksum (rclone's), so that any tool can check them. Every PUT
  * carries Content-MD5 and the payload's SHA-256; the answer's ETag is compared (BADDIGEST).
  * Source: developers.cloudflare.com/r2/api/s3/api.

@@ -9,12 +9,17 @@
 #include "base/metrics.h"
 #include "base/trip.h"
 #include "base/utf8.h"
+#include "io/http1.h"
+#include "store/r2_peer.h"
 #include "store/s3xml.h"
 #include "store/sigv4.h"
 
 #define EMPTY_SHA256 "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 #define SKEW_SURE_S  (14 * 60) /* R2 allows 15 minutes */
 #define ANSWER_MAX   (64u << 10)
+#define HEAD_MOST    600 /* bytes of most heads without their target: room that saves growing, no limit */
+/* Not signed, since the edge may rewrite it: naming the codings keeps it from decoding what is stored encoded. */
+#define CODINGS "gzip, br"
 
 static void send_signed(struct r2_req *q);
 
@@ -44,6 +49,7 @@ r2_req_new(struct r2 *r2, const char *label, const char *method, const char *key
 	struct str nfc = STR_INIT;
 
 	q->r2 = r2;
+	list_init(&q->node);
 	q->label = label;
 	q->method = method;
 	q->fd = -1;
@@ -71,7 +77,9 @@ r2_req_free(struct r2_req **qp)
 	if (q == NULL)
 		return;
 	loop_call_cancel(&q->refuse);
-	if (q->call != NULL && !q->finished)
+	if (q->on_peer)
+		r2_peer_cancel(q);
+	else if (q->call != NULL && !q->finished)
 		http_call_cancel(&q->call);
 	for (unsigned i = 0; i < q->nh; i++)
 		mem_free(q->h[i].value);
@@ -79,6 +87,8 @@ r2_req_free(struct r2_req **qp)
 	str_fini(&q->query);
 	str_fini(&q->message);
 	str_fini(&q->answer);
+	str_fini(&q->head);
+	mem_free(q->answers);
 	mem_free(q);
 }
 
@@ -219,21 +229,32 @@ failed_answer(struct r2_req *q, enum err *e)
 	return false;
 }
 
-static void
-on_head(void *arg, int status)
+void
+r2_req_refuse(struct r2_req *q, enum err e, const char *why)
 {
-	struct r2_req *q = arg;
+	str_clear(&q->message);
+	str_addz(&q->message, why);
+	q->refused = e;
+	loop_call_soon(&q->refuse);
+}
 
+void
+r2_req_got_head(struct r2_req *q, int status)
+{
 	q->status = status;
 	if (status >= 200 && status <= 299 && q->on_head != NULL)
 		q->on_head(q->arg);
 }
 
 static void
-on_data(void *arg, const void *p, size_t n)
+on_head(void *arg, int status)
 {
-	struct r2_req *q = arg;
+	r2_req_got_head(arg, status);
+}
 
+void
+r2_req_got_data(struct r2_req *q, const void *p, size_t n)
+{
 	if (q->status >= 200 && q->status <= 299 && q->on_data != NULL) {
 		metrics_add(METRIC_R2_BYTES_IN, NULL, (int64_t)n);
 		q->on_data(q->arg, p, n);
@@ -245,15 +266,21 @@ on_data(void *arg, const void *p, size_t n)
 }
 
 static void
-on_done(void *arg, enum err e, int status)
+on_data(void *arg, const void *p, size_t n)
 {
-	struct r2_req *q = arg;
+	r2_req_got_data(arg, p, n);
+}
+
+void
+r2_req_got_done(struct r2_req *q, enum err e, const char *why)
+{
+	bool counted = e != ERR_OK;
+	int status = q->status;
 
 	metrics_observe(METRIC_R2_SECONDS, q->label, clock_mono_ns() / 1000 - q->begun_us);
 	if (e == ERR_OK)
 		e = TRIP_ERR("r2", q->label, "answer");
 	if (e == ERR_OK) {
-		q->status = status;
 		if (status < 200 || status > 299) {
 			if (failed_answer(q, &e))
 				return;
@@ -262,14 +289,25 @@ on_done(void *arg, enum err e, int status)
 			e = q->too_big ? ERR_PROTO : ERR_OK;
 		}
 	} else {
-		str_addz(&q->message, http_call_why(q->call));
+		str_addz(&q->message, why);
 	}
 	q->finished = true;
 	if (e == ERR_OK && q->has_body)
 		metrics_add(METRIC_R2_BYTES_OUT, NULL, (int64_t)q->len);
-	if (e != ERR_OK && e != ERR_NOTFOUND)
+	if (e != ERR_OK && e != ERR_NOTFOUND && !counted)
 		metrics_add(METRIC_R2_ERRORS, err_name(e), 1);
 	q->done(q->arg, e);
+}
+
+static void
+on_done(void *arg, enum err e, int status)
+{
+	struct r2_req *q = arg;
+
+	q->status = status;
+	if (e != ERR_OK)
+		metrics_add(METRIC_R2_ERRORS, err_name(e), 1);
+	r2_req_got_done(q, e, e != ERR_OK ? http_call_why(q->call) : "");
 }
 
 /* The headers to be signed; the last slot is left for Authorization. */
@@ -286,19 +324,33 @@ signed_headers(const struct r2_req *q, const char *date, struct sigv4_header v[R
 	return n;
 }
 
+/* n signed headers, Host the last of them, with their signature. */
 static void
-send_signed(struct r2_req *q)
+send_on_peer(struct r2_req *q, const struct sigv4_header *v, size_t n, const struct str *auth)
 {
-	struct sigv4_header sign[R2_REQ_HEADERS + 4];
+	struct str head = STR_INIT;
+
+	(void)str_reserve(&head, q->path.len + q->query.len + HEAD_MOST);
+	str_printf(&head, "%s %s%s%s HTTP/1.1\r\n", q->method, str_z(&q->path), q->query.len > 0 ? "?" : "", str_z(&q->query));
+	for (size_t i = 0; i < n; i++) {
+		if (!http1_is_value(v[i].value, strlen(v[i].value))) {
+			r2_req_refuse(q, ERR_INVAL, "a header's value has control characters");
+			str_fini(&head);
+			return;
+		}
+		http1_add_header(&head, v[i].name, v[i].value);
+	}
+	http1_add_header(&head, "authorization", str_z(auth));
+	http1_add_header(&head, "accept-encoding", CODINGS);
+	http1_end_head(&head);
+	r2_peer_send(q, &head);
+}
+
+static void
+send_on_curl(struct r2_req *q, const struct sigv4_header *v, size_t n, const struct str *auth)
+{
 	struct http_header wire[R2_REQ_HEADERS + 4];
-	const struct conf *c = q->r2->conf;
-	struct sigv4_creds creds = {c->r2_access_key, c->r2_secret, c->r2_region};
-	struct str url = STR_INIT, auth = STR_INIT;
-	struct sigv4_request r = {.method = q->method,
-	    .path = str_z(&q->path),
-	    .query = str_z(&q->query),
-	    .headers = sign,
-	    .payload = q->payload};
+	struct str url = STR_INIT;
 	struct http_call_opts o = {.method = q->method,
 	    .headers = wire,
 	    .body = q->body,
@@ -312,20 +364,13 @@ send_signed(struct r2_req *q)
 	    .on_data = on_data,
 	    .done = on_done,
 	    .arg = q};
-	char date[17];
 
-	q->signed_s = (int64_t)(clock_real_ms() / 1000) + q->r2->clock_off_s;
-	clock_amz_date(q->signed_s, date);
-	r.amz_date = date;
-	r.nheaders = signed_headers(q, date, sign);
-	sigv4_authorization(&r, &creds, &auth);
-	/* all but Host, which the URL gives; Accept-Encoding is not signed, since the edge may rewrite it: naming the
-	 * codings keeps it from decoding what is stored encoded */
-	for (o.nheaders = 0; o.nheaders < r.nheaders - 1; o.nheaders++)
-		wire[o.nheaders] = (struct http_header){sign[o.nheaders].name, sign[o.nheaders].value};
-	wire[o.nheaders++] = (struct http_header){"authorization", str_z(&auth)};
-	if (strcmp(q->method, "GET") == 0 || strcmp(q->method, "HEAD") == 0)
-		wire[o.nheaders++] = (struct http_header){"accept-encoding", "gzip, br"};
+	/* all but Host, which the URL gives */
+	for (; o.nheaders < n - 1; o.nheaders++)
+		wire[o.nheaders] = (struct http_header){v[o.nheaders].name, v[o.nheaders].value};
+	wire[o.nheaders++] = (struct http_header){"authorization", str_z(auth)};
+	if (strcmp(q->method, "HEAD") == 0)
+		wire[o.nheaders++] = (struct http_header){"accept-encoding", CODINGS};
 	(void)str_reserve(&url, strlen(q->r2->origin) + q->path.len + q->query.len + 1);
 	str_addz(&url, q->r2->origin);
 	str_add(&url, q->path.p, q->path.len);
@@ -334,17 +379,39 @@ send_signed(struct r2_req *q)
 		str_add(&url, q->query.p, q->query.len);
 	}
 	o.url = str_z(&url);
+	q->call = http_call_start(q->r2->http, &o);
+	str_fini(&url);
+}
 
+static void
+send_signed(struct r2_req *q)
+{
+	struct sigv4_header v[R2_REQ_HEADERS + 4];
+	const struct conf *c = q->r2->conf;
+	struct sigv4_creds creds = {c->r2_access_key, c->r2_secret, c->r2_region};
+	struct sigv4_request r = {.method = q->method,
+	    .path = str_z(&q->path),
+	    .query = str_z(&q->query),
+	    .headers = v,
+	    .payload = q->payload};
+	struct str auth = STR_INIT;
+	char date[17];
+
+	q->signed_s = (int64_t)(clock_real_ms() / 1000) + q->r2->clock_off_s;
+	clock_amz_date(q->signed_s, date);
+	r.amz_date = date;
+	r.nheaders = signed_headers(q, date, v);
+	sigv4_authorization(&r, &creds, &auth);
 	q->status = 0;
 	q->too_big = false;
 	str_clear(&q->answer);
 	str_clear(&q->message);
 	q->begun_us = clock_mono_ns() / 1000;
 	metrics_add(METRIC_R2_REQUESTS, q->label, 1);
-	q->call = http_call_start(q->r2->http, &o);
-	if (q->paused)
-		http_call_pause(q->call);
-	str_fini(&url);
+	if (q->on_peer)
+		send_on_peer(q, v, r.nheaders, &auth);
+	else
+		send_on_curl(q, v, r.nheaders, &auth);
 	str_fini(&auth);
 }
 
@@ -354,6 +421,8 @@ r2_req_start(struct r2_req *q, uint64_t limit_ms, void (*done)(void *arg, enum e
 	q->limit_ms = limit_ms;
 	q->done = done;
 	q->arg = arg;
+	/* a HEAD's answer announces a body that does not come, which costs our engine the connection */
+	q->on_peer = strcmp(q->method, "GET") == 0;
 	if (q->refused == ERR_OK)
 		q->refused = TRIP_ERR("r2", q->label, "send");
 	if (q->refused != ERR_OK)
@@ -366,20 +435,22 @@ void
 r2_req_pause(struct r2_req *q)
 {
 	q->paused = true;
-	if (q->call != NULL && !q->finished)
-		http_call_pause(q->call);
+	if (!q->finished && q->on_peer)
+		r2_peer_pause(q);
 }
 
 void
 r2_req_resume(struct r2_req *q)
 {
 	q->paused = false;
-	if (q->call != NULL && !q->finished)
-		http_call_resume(q->call);
+	if (!q->finished && q->on_peer)
+		r2_peer_resume(q);
 }
 
 const char *
 r2_req_answer(const struct r2_req *q, const char *name)
 {
+	if (q->on_peer)
+		return r2_peer_answer(q, name);
 	return q->call != NULL ? http_call_header(q->call, name) : NULL;
 }

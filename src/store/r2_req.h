@@ -9,6 +9,7 @@
 #include "base/conf.h"
 #include "base/list.h"
 #include "io/http_client.h"
+#include "io/http_peer.h"
 #include "io/loop.h"
 #include "io/pool.h"
 #include "store/store.h"
@@ -19,6 +20,7 @@ struct r2 {
 	struct pool *pool;
 	struct conf *conf;
 	struct http_client *http;
+	struct r2_peer *peer;	 /* of GETs */
 	char *origin, *host;     /* "https://host:port", and what is signed as Host */
 	char *bucket_path;       /* encoded: what stands before "/key" */
 	int64_t clock_off_s;     /* the server's clock minus ours */
@@ -66,6 +68,13 @@ struct r2_req {
 
 	/* r2_req.c's own */
 	struct http_call *call;
+	bool on_peer;		/* a GET: r2_peer.c's, whose are the next ones, too */
+	struct http_peer_req *get;
+	struct list node;	/* until an address is known */
+	struct str head;
+	struct loop_timer limit;
+	char *answers;		/* name, NUL, value, NUL, ... */
+	unsigned nanswers;
 	struct loop_call refuse;
 	enum err refused;
 	bool finished, paused, resent, too_big;
@@ -89,6 +98,12 @@ void r2_req_pause(struct r2_req *q);
 void r2_req_resume(struct r2_req *q);
 /* A header of the answer, or NULL; in on_head and done only. */
 const char *r2_req_answer(const struct r2_req *q, const char *name);
+/* For r2_peer.c, as the names say; e is about the transfer, and counted already, why for a person. */
+void r2_req_got_head(struct r2_req *q, int status);
+void r2_req_got_data(struct r2_req *q, const void *p, size_t n);
+void r2_req_got_done(struct r2_req *q, enum err e, const char *why);
+/* done comes soon, with e: it cannot be sent. */
+void r2_req_refuse(struct r2_req *q, enum err e, const char *why);
 /* What an error of this status and S3 code is to us. */
 enum err r2_req_classify(int status, const char *code);
 

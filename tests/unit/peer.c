@@ -158,6 +158,8 @@ answer(struct peer *p, int fd, const char *line, const char *body, size_t blen)
 	(void)pthread_mutex_lock(&p->lock);
 	r = pick_rule(p, line);
 	(void)pthread_mutex_unlock(&p->lock);
+	if (r.gone)
+		return false;
 	if (r.silent) {
 		char c;
 
@@ -341,4 +343,15 @@ unsigned
 peer_bad_signatures(struct peer *p)
 {
 	return p->bad;
+}
+
+unsigned
+peer_connections(struct peer *p)
+{
+	unsigned n;
+
+	(void)pthread_mutex_lock(&p->lock);
+	n = p->nconns;
+	(void)pthread_mutex_unlock(&p->lock);
+	return n;
 }

@@ -18,6 +18,7 @@ struct peer_rule {
 	bool etag;           /* answer with the ETag of the request's body */
 	bool cut;            /* close in the middle of the answer's body */
 	bool silent;         /* never answer */
+	bool gone;           /* close without an answer */
 };
 
 struct peer_seen {
@@ -38,6 +39,8 @@ void peer_script(struct peer *p, const struct peer_rule *rules, size_t n);
 unsigned peer_count(struct peer *p, const char *match, struct peer_seen *last);
 /* A header's value within a head, or NULL; a rotating buffer. */
 const char *peer_header(const char *head, const char *name);
+/* How many connections were accepted. */
+unsigned peer_connections(struct peer *p);
 /* How many requests had a missing or wrong signature. */
 unsigned peer_bad_signatures(struct peer *p);
 
