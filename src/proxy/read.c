@@ -3,6 +3,8 @@
  * first byte of the body. The source is fixed with that byte: a failure after it cuts the connection, two sources are never
  * spliced into one answer.
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
@@ -149,6 +151,22 @@ send_small(struct request *r, int fd)
 	return true;
 }
 
+/* A larger one: the connection needs a descriptor of its own. */
+static enum request_step
+send_large(struct request *r, int fd)
+{
+	int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	if (own < 0)
+		return disk_failed(r, err_from_errno(errno));
+	make_head(r);
+	start(r, REQUEST_DISK);
+	http_conn_sendfile(r->conn, own, r->read.answer.first, r->read.answer.n);
+	r->sent += r->read.answer.n;
+	request_end(r);
+	return STEP_REPLY;
+}
+
 static enum request_step
 send_file(struct request *r, int fd, const struct local_stat *st)
 {
@@ -160,22 +178,13 @@ send_file(struct request *r, int fd, const struct local_stat *st)
 		if (rd->r2_err == ERR_NOTFOUND)
 			writer_promote(r->sv->writer, r->route.key, r->route.klen);
 	}
-	if (r->is_head || !answer_has_body(&rd->answer) || rd->answer.n == 0) {
-		close(fd);
+	if (r->is_head || !answer_has_body(&rd->answer) || rd->answer.n == 0)
 		return answer_bare(r, REQUEST_DISK);
-	}
+	if (rd->answer.n > SERVER_SMALL)
+		return send_large(r, fd);
 	make_head(r);
-	if (rd->answer.n <= SERVER_SMALL) {
-		bool ok = send_small(r, fd);
-
-		close(fd);
-		if (!ok)
-			return disk_failed(r, ERR_IO);
-	} else {
-		start(r, REQUEST_DISK);
-		http_conn_sendfile(r->conn, fd, rd->answer.first, rd->answer.n);
-		r->sent += rd->answer.n;
-	}
+	if (!send_small(r, fd))
+		return disk_failed(r, ERR_IO);
 	request_end(r);
 	return STEP_REPLY;
 }
@@ -197,15 +206,13 @@ ask_disk(struct request *r)
 	int fd;
 
 	r->read.asked_disk = true;
-	e = local_open_key(r->sv->local, r->route.key, r->route.klen, &fd, &st);
+	e = openfiles_get(r->sv->openfiles, r->route.key, r->route.klen, &fd, &st);
 	if (e != ERR_OK)
 		return disk_failed(r, e);
 	/* Where R2's word is final only a file that nobody could have carried there yet is an exception. */
 	if (r->read.plan.order == ROUTE_R2_ERRORS && r->read.r2_err == ERR_NOTFOUND) {
-		if (!is_unnoticed(r, &st)) {
-			close(fd);
+		if (!is_unnoticed(r, &st))
 			return nobody_has_it(r);
-		}
 		writer_noticed(r->sv->writer, r->route.key, r->route.klen);
 	}
 	return send_file(r, fd, &st);
@@ -469,7 +476,7 @@ read_from_disk(struct request *r)
 	struct local_stat st;
 	int fd;
 
-	if (local_open_key(r->sv->local, r->route.key, r->route.klen, &fd, &st) != ERR_OK)
+	if (openfiles_get(r->sv->openfiles, r->route.key, r->route.klen, &fd, &st) != ERR_OK)
 		return false;
 	give_up_r2(r);
 	request_go(r, send_file(r, fd, &st));

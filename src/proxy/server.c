@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -21,6 +22,7 @@
 
 enum {
 	POOL_THREADS = 4,
+	OPENFILES_MOST = 1024,
 	BREAKER_FAILURES = 5,
 	BREAKER_OPEN_MS = 2000,
 	TICK_MS = 1000,
@@ -426,6 +428,16 @@ refuse(enum server_exit code, const struct conf *c, const char *text)
 	return code;
 }
 
+/* A small share of the descriptors: most are for connections. */
+static size_t
+openfiles_max(void)
+{
+	struct rlimit limit;
+	size_t n = getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY ? limit.rlim_cur / 32 : OPENFILES_MOST;
+
+	return n == 0 ? 1 : n > OPENFILES_MOST ? OPENFILES_MOST : n;
+}
+
 static enum server_exit
 start_sides(struct server *sv, struct conf *c)
 {
@@ -437,6 +449,7 @@ start_sides(struct server *sv, struct conf *c)
 
 	if (local_open(&sv->local, c->media_root, c->site, &eb) != ERR_OK)
 		return refuse(SERVER_CONFIG, c, eb.text);
+	sv->openfiles = openfiles_new(sv->loop, sv->local, openfiles_max());
 	e = upstream_new(&sv->upstream, sv->loop, c, &eb);
 	if (e != ERR_OK)
 		return refuse(e == ERR_CONNECT ? SERVER_UNREACHABLE : SERVER_CONFIG, c, eb.text);
@@ -512,6 +525,7 @@ stop(struct server *sv)
 	snapshots_free(sv);
 	accesslog_close(&sv->accesslog);
 	pool_free(&sv->pool);
+	openfiles_free(&sv->openfiles);
 	local_free(&sv->local);
 	mem_free(sv->small);
 	loop_free(&sv->loop);

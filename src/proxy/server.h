@@ -26,6 +26,7 @@
 #include "proxy/forward.h"
 #include "proxy/writer.h"
 #include "store/local.h"
+#include "store/openfiles.h"
 #include "store/store.h"
 #include "sync/breaker.h"
 #include "sync/reconcile.h"
@@ -52,6 +53,7 @@ struct server {
 	struct list snapshots;	/* all, the current one last */
 	struct snapshot *snap;	/* the current one */
 	struct local *local;
+	struct openfiles *openfiles;	/* of local, for what clients read */
 	struct cluster *cluster;
 	struct writer *writer;
 	struct arming arming;

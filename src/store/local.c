@@ -367,6 +367,19 @@ local_same(const struct local_stat *a, const struct local_stat *b)
 }
 
 bool
+local_still(struct local *l, const char *key, size_t klen, const struct local_stat *was)
+{
+	struct local_split s;
+	struct local_stat now;
+	struct stat sb;
+
+	if (TRIP("disk", "open") || local_split_key(&s, key, klen) != ERR_OK || fstatat(l->fd, s.path, &sb, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(sb.st_mode))
+		return false;
+	local_fill_stat(&now, &sb);
+	return local_same(&now, was) && now.mode == was->mode && now.uid == was->uid && now.gid == was->gid;
+}
+
+bool
 local_is_young(const struct local_stat *st)
 {
 	int64_t age = (int64_t)clock_real_us() * 1000 - st->ctime_ns;

@@ -39,6 +39,9 @@ const char *local_root_path(const struct local *l);
 
 /* Opens a key for reading and stats it. NOTFOUND as a client sees it: missing, a directory, a symlink, a FIFO. *fd is the caller's. */
 enum err local_open_key(struct local *l, const char *key, size_t klen, int *fd, struct local_stat *st) ERR_MUST_CHECK;
+/* Is the key still the file that was opened as `was`, unchanged, mode and owner too? Only while that is open: an inode's number is given
+ * to another file once it is gone. */
+bool local_still(struct local *l, const char *key, size_t klen, const struct local_stat *was);
 /* stat without opening; OK with exists = false is proven absence (see above), any doubt is an error. A directory, symlink
  * or special file is "absent" as a key: exists = false. Behind a symlink nothing is ours to judge: UNSUPPORTED. */
 enum err local_look(struct local *l, const char *key, size_t klen, struct local_stat *st) ERR_MUST_CHECK;
