@@ -24,7 +24,7 @@ import report  # noqa: E402
 PARTS = {"proxy": (bench_proxy.run, report.proxy_text), "backfill": (bench_backfill.run, report.backfill_text),
          "upload": (bench_upload.run, report.upload_text), "watch": (bench_watch.run, report.watch_text),
          "soak": (bench_soak.run, report.soak_text)}
-MISSED = {"upload": bench_upload.missed, "soak": bench_soak.missed}		# of the parts that have targets
+MISSED = {"proxy": bench_proxy.missed, "upload": bench_upload.missed, "soak": bench_soak.missed}		# of the parts that have targets
 DOCS = harness.TOP / "docs" / "performance.md"
 
 
@@ -37,7 +37,8 @@ def arguments():
                         help=f"files of the backfill's part (default {bench_backfill.FILES})")
     parser.add_argument("--minutes", type=float, default=10, metavar="M", help="of the soak (default 10)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="all figures, of each round, as JSON")
-    parser.add_argument("--check", action="store_true", help="exit with 1 if a target is missed (of upload and soak; the others have none here)")
+    parser.add_argument("--check", action="store_true", help="exit with 1 if a target of proxy, upload or soak is missed; the others have none here")
+    parser.add_argument("--full", action="store_true", help="of the part proxy: 1, 64 and 512 connections, and files of 100 MB")
     parser.add_argument("--no-docs", action="store_true", help="leave docs/performance.md as it is")
     options = parser.parse_args()
     if min(options.rounds, options.seconds, options.files) < 1:

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import os
 import urllib.parse
+from pathlib import Path
 
 from harness import Proc, Sandbox, free_port, temp_dir
 from measure import cpus, pin
@@ -16,12 +17,13 @@ master_process off;
 {user}
 pid {dir}/nginx.pid;
 error_log {dir}/nginx.err warn;
-events {{ worker_connections 2048; }}
+events {{ worker_connections 19500; }}
 http {{
 	include /etc/nginx/mime.types;
 	default_type application/octet-stream;
 	access_log {log};
 	sendfile on;
+	keepalive_timeout 10m;
 	tcp_nopush on;
 	client_body_temp_path {dir}/body;
 	proxy_temp_path {dir}/proxy;
@@ -39,19 +41,34 @@ PASS = """proxy_pass http://{name}{uri};
 			proxy_http_version 1.1;
 			proxy_set_header Connection "";
 			proxy_set_header Host {host};
+			proxy_request_buffering off;
+			client_max_body_size 0;
 			proxy_max_temp_file_size 0;"""
 ORIGIN = """keepalive_requests 100000000;
 		location /files/ {{ alias {root}/; }}
 		location /media/ {{ alias {root}/; }}
-		location = /ping {{ return 200 "pong\\n"; }}"""
+		location = /ping {{ return 200 "pong\\n"; }}
+		{more}"""
+SWALLOW = """location = /swallow {{
+			client_max_body_size 0;
+			proxy_request_buffering off;
+			proxy_http_version 1.1;
+			proxy_pass http://{address};
+		}}"""
+VCL = """\
+vcl 4.1;
+backend origin {{ .host = "{host}"; .port = "{port}"; }}
+sub vcl_backend_response {{ set beresp.ttl = 1h; }}
+"""
 HAPROXY = """\
 global
 	nbthread 1
-	maxconn 2000
+	maxconn 19500
+	no strict-limits
 defaults
 	mode http
 	timeout connect 5s
-	timeout client 30s
+	timeout client 10m
 	timeout server 60s
 	option splice-response
 	http-reuse always
@@ -101,13 +118,37 @@ class Nginx(Server):
 
 
 class Origin(Nginx):
-    """The upstream of all: the files of `root` below /files/ and /media/."""
+    """The upstream of all: the files of `root` below /files/ and /media/. swallow: where /swallow goes, if anywhere."""
     name = "origin"
     measured = False
 
-    def __init__(self, folder, root):
-        super().__init__(folder, ORIGIN.format(root=root), log="off")
+    def __init__(self, folder, root, swallow=None):
+        super().__init__(folder, ORIGIN.format(root=root, more=SWALLOW.format(address=swallow) if swallow else ""), log="off")
         self.path = "/ping"
+
+
+class Varnish(Server):
+    """varnish before the origin: what it was asked for once comes from its memory. The process that serves is a child of the first."""
+    name = "varnish"
+    ready_timeout = 60		# it compiles its configuration
+
+    def __init__(self, folder, origin, path):
+        super().__init__(folder)
+        self.path, self.conf = path, self.dir / "bench.vcl"
+        host, _, port = origin.rpartition(":")
+        self.conf.write_text(VCL.format(host=host, port=port))
+
+    def command(self):
+        return ["/usr/sbin/varnishd", "-F", "-j", "none", "-n", self.dir / "work", "-a", self.address, "-f", self.conf, "-s", "malloc,1g"]
+
+    def start(self, wait=True):
+        super().start(wait)
+        pin(self.worker, cpus()[0])
+        return self
+
+    @property
+    def worker(self):
+        return int(Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()[0])
 
 
 class Haproxy(Server):
@@ -131,7 +172,7 @@ def nginx_static(folder, root, path):
 
 
 def nginx_pass(folder, origin, path):
-    """nginx before the origin, with kept connections."""
+    """nginx before the origin, with kept connections. Bodies are passed on as they come, as r2shim and haproxy do it."""
     server = Nginx(folder, "location / {{\n\t\t\t{}\n\t\t}}".format(PASS.format(name="origin", uri="", host="$http_host")),
                    f"upstream origin {{ server {origin}; keepalive 64; keepalive_requests 100000000; }}")
     server.path = path

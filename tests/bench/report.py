@@ -4,11 +4,13 @@ import os
 import re
 import subprocess
 
+import bench_proxy
 import bench_upload
 from harness import TOP, clean_env
 from measure import load_average
 
-VERSIONS = {"nginx": ["/usr/sbin/nginx", "-v"], "haproxy": ["/usr/sbin/haproxy", "-v"], "wrk": ["/usr/bin/wrk", "-v"],
+VERSIONS = {"nginx": ["/usr/sbin/nginx", "-v"], "haproxy": ["/usr/sbin/haproxy", "-v"], "varnish": ["/usr/sbin/varnishd", "-V"],
+            "wrk": ["/usr/bin/wrk", "-v"],
             "rclone": ["/usr/bin/rclone", "version"], "redis": ["/usr/bin/redis-server", "--version"]}
 
 
@@ -71,24 +73,34 @@ def preamble(env, names, how=None):
 
 
 def proxy_text(env, result):
-    parts = [preamble(env, ["nginx", "haproxy", "wrk"]).replace("rounds,", f"rounds of {env['seconds']} s with "
-                                                                f"{result['connections']} connections,")]
+    parts = [preamble(env, ["nginx", "haproxy", "varnish", "wrk"], f"Medians of {env['rounds']} rounds of {env['seconds']} s, taken in turns")]
     for section in result["tables"]:
         names = list(section["rows"][0]["servers"])
         rows, failed = [], {}
         for row in section["rows"]:
             servers = row["servers"]
             ours, peers = servers[names[0]], [servers[name] for name in names[1:]]
-            rows.append([row["size"], *(f"{number(s['rps'])} ({number(s['cpu_us'])})" for s in servers.values()),
-                         times(ours["rps"], max(p["rps"] for p in peers)),
-                         times(ours["cpu_us"], min(p["cpu_us"] for p in peers))])
+            rows.append([f"{row['size']}, {row['connections']} c.", *(f"{number(s['rps'])} ({number(s['cpu_us'])})" for s in servers.values()),
+                         times(ours["rps"], max(p["rps"] for p in peers)), times(ours["cpu_us"], min(p["cpu_us"] for p in peers)),
+                         "no" if bench_proxy.judge(section["kind"], row) else "yes"])
             for name, s in servers.items():
                 failed[name] = failed.get(name, 0) + s["errors"]
         parts.append(f"{section['title']}, requests/s (CPU microseconds a request):")
-        parts.append(table(["", *names, "rate x", "CPU x"], rows))
+        parts.append(table(["", *names, "rate x", "CPU x", "met"], rows))
         parts += [f"{count} requests to {name} failed: its figures are not to be trusted." for name, count in failed.items() if count]
     parts.append(f"Peak memory of the proxy over all of it: {result['rss'] / 1e6:.1f} MB.")
-    return "\n\n".join(parts)
+    return "\n\n".join(parts + extras_text(result["extras"]))
+
+
+def extras_text(extras):
+    names, reloads = list(extras["idle"]), extras["reload"]
+    return ["Beside requests, in fresh processes:",
+            table(["", *names], [
+                [f"an idle connection of {extras['connections']:,}, bytes", *(number(extras["idle"][name]) for name in names)],
+                ["growth by an upload of 1 GB, MB", *(f"{extras['grown'][name] / 1e6:.1f}" for name in names)],
+                ["start to the first byte, ms", *(number(extras["start"][name]) for name in names)]]),
+            f"Reload under load (64 connections): p99 {reloads['before']:.2f} ms in the second before, {reloads['during']:.2f} ms in the second "
+            f"with it; {reloads['errors']} requests failed."]
 
 
 def backfill_text(env, result):
