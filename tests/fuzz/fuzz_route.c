@@ -1,6 +1,7 @@
 /*
  * Input: a byte for the phase, a byte for the method, a target. A key that comes of it stays below the media root, belongs to the
- * prefix whose rules were looked at, and is found again when it is encoded anew; what is malformed is refused.
+ * prefix whose rules were looked at, and is found again when it is encoded anew; what is malformed, or only for the application to
+ * name, is refused.
  */
 #include "fuzz.h"
 
@@ -16,10 +17,14 @@ static struct conf_prefix prefixes[] = {
 	{.url = Z("/media/disk/"), .url_len = 12, .class = CONF_CLASS_PUBLIC, .writes = CONF_WRITES_DISK},
 	{.url = Z("/media/deny/"), .url_len = 12, .class = CONF_CLASS_DENY},
 	{.url = Z("/media/auth/"), .url_len = 12, .class = CONF_CLASS_AUTHORIZED},
+	{.url = Z("/media/ask/"), .url_len = 11, .class = CONF_CLASS_AUTHORIZED, .read_auth = Z("/may/")},
 	{.url = Z("/media/dav/"), .url_len = 11, .class = CONF_CLASS_PUBLIC, .writes = CONF_WRITES_UPSTREAM},
 	{.url = Z("/media/"), .url_len = 7, .class = CONF_CLASS_PUBLIC},
 };
+static struct conf_internal internal[] = {{.url = Z("/in/"), .url_len = 4}, {.url = Z("/media/in/"), .url_len = 10}};
 static struct conf conf = {
+	.internal = internal,
+	.ninternal = 2,
 	.media_url = Z("/media/"),
 	.uploads = {uploads, 1},
 	.prefixes = prefixes,
@@ -70,7 +75,7 @@ check_key(const struct route *r)
 	}
 	/* The rules were those of the longest prefix of this very name. */
 	ASSERT(r->prefix == conf_prefix_for(&conf, r->path.p, r->path.len) && r->prefix->class != CONF_CLASS_DENY);
-	ASSERT(r->what != ROUTE_READ || r->prefix->class == CONF_CLASS_PUBLIC);
+	ASSERT(r->what != ROUTE_READ || r->prefix->class == CONF_CLASS_PUBLIC || r->prefix->read_auth);
 }
 
 /* Each byte of the key in percent form means the same. */
@@ -113,6 +118,9 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 		const struct conf_prefix *rules = conf_prefix_for(&conf, r.path.p, r.path.len);
 
 		ASSERT(!bad || (r.what == ROUTE_REFUSE && r.status == 400));
+		ASSERT(!conf_is_internal(&conf, r.path.p, r.path.len) || r.what == ROUTE_REFUSE);
+		/* Below a prefix that is asked about, nobody is led past the question: its rules are known, or it is refused. */
+		ASSERT(!rules || !rules->read_auth || r.prefix == rules || r.what == ROUTE_REFUSE || phase == PHASE_PASSTHROUGH);
 		ASSERT(!rules || rules->class != CONF_CLASS_DENY || r.what == ROUTE_REFUSE || phase == PHASE_PASSTHROUGH);
 		if (r.key && r.what != ROUTE_LIST) {
 			check_key(&r);
