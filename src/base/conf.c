@@ -58,6 +58,7 @@ conf_unref(struct conf **cp)
 	for (size_t i = 0; i < c->nprefixes; i++) {
 		free_list(&c->prefixes[i].methods);
 		free_list(&c->prefixes[i].networks);
+		free_list(&c->prefixes[i].precompressed);
 		mem_free(c->prefixes[i].nets);
 		mem_free(c->prefixes[i].auth);
 		mem_free(c->prefixes[i].url);

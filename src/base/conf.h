@@ -62,6 +62,7 @@ struct conf_prefix {
 	char *auth;		/* URL path at which the application is asked who may write; NULL: it is not */
 	char *read_auth;	/* URL path at which the application is asked who may read; NULL: it is not */
 	enum conf_delivery delivery;
+	struct conf_list precompressed;	/* codings of siblings, best first: "br", "gzip" */
 	char *cache_control;	/* sent with the file, from both sides; NULL: none */
 };
 

@@ -44,6 +44,25 @@ is_any_private(const struct conf *c)
 	return c->ninternal > 0;
 }
 
+static void
+check_precompressed(struct conf_loading *ld, struct conf_pos pos, const struct conf_prefix *p)
+{
+	for (size_t i = 0; i < p->precompressed.n; i++) {
+		const char *z = p->precompressed.v[i];
+		size_t k = 0;
+
+		while (k < i && strcmp(z, p->precompressed.v[k]) != 0)
+			k++;
+		if (strcmp(z, "br") != 0 && strcmp(z, "gzip") != 0)
+			conf_mistake(ld, pos, "precompressed: \"%s\" is unknown; it is one of br, gzip", z);
+		else if (k < i)
+			conf_mistake(ld, pos, "precompressed: \"%s\" is there twice; keep one", z);
+	}
+	if (p->precompressed.n > 0 && p->delivery != CONF_DELIVERY_STREAM)
+		conf_mistake(ld, pos,
+		    "prefix \"%s\": R2 itself chooses no sibling: precompressed needs delivery = \"stream\"", p->url ? p->url : "?");
+}
+
 void
 conf_check_delivery(struct conf_loading *ld)
 {
@@ -62,6 +81,7 @@ conf_check_delivery(struct conf_loading *ld)
 		const struct conf_prefix *p = &c->prefixes[i];
 		const char *url = p->url ? p->url : "?";
 
+		check_precompressed(ld, ld->list_pos[CONF_LIST_PREFIXES][i], p);
 		if (p->delivery != CONF_DELIVERY_STREAM && p->class != CONF_CLASS_PUBLIC)
 			conf_mistake(ld, ld->list_pos[CONF_LIST_PREFIXES][i],
 			    "prefix \"%s\": only class = \"public\" may be delivered by redirect", url);

@@ -50,6 +50,8 @@ const struct conf_opt conf_prefix_opts[] = {
 	 "how a reader gets what the phase reads from R2: stream (through us), redirect-signed (302 to a URL that R2 "
 	 "takes for media.redirect-lifetime), redirect-public (302 to media.public-url)"),
 	.values = "stream|redirect-signed|redirect-public", .num_def = CONF_DELIVERY_STREAM},
+    {ROW(precompressed, "precompressed", CONF_KIND_LIST, 0,
+	"codings in which files may have siblings, best first: \"br\" (x.br), \"gzip\" (x.gz); given to clients that take them")},
     {ROW(cache_control, "cache-control", CONF_KIND_STR, 0, "Cache-Control sent with the files, from both sides")},
 };
 const size_t conf_nprefix_opts = sizeof(conf_prefix_opts) / sizeof(conf_prefix_opts[0]);

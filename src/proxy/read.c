@@ -5,16 +5,14 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/mem.h"
 #include "base/metrics.h"
 #include "base/trip.h"
-#include "coord/keys.h"
+#include "proxy/fallback.h"
 #include "proxy/hedge.h"
 #include "proxy/private.h"
 #include "proxy/redirect.h"
@@ -23,7 +21,6 @@
 #include "store/mime.h"
 
 enum {
-	YOUNG_S = 2,		/* a file this fresh may not be in R2 yet: no violation */
 	RETRIES_MAX = 2,	/* the object changed between the look and the read */
 	UNNOTICED_MARGIN_MS = 1000,	/* kernels stamp in ticks, clocks are set */
 	HEAD_MOST = 400		/* bytes of most heads: room that saves growing, no limit */
@@ -36,13 +33,16 @@ static void
 make_head(struct request *r)
 {
 	const char *type = private_type(r), *lines = private_lines(r);
+	size_t klen;
+	const char *name = coding_name(r, &klen);
 
 	str_clear(&r->read.head);
 	(void)str_reserve(&r->read.head, HEAD_MOST);
-	answer_head(&r->read.answer, type != NULL ? type : mime_type(r->route.key, r->route.klen), private_cache_control(r),
-	    http_server_date(r->sv->http), &r->read.head);
+	answer_head(&r->read.answer, type != NULL ? type : mime_type(name, klen), private_cache_control(r), http_server_date(r->sv->http),
+	    &r->read.head);
 	if (lines != NULL)
 		str_addz(&r->read.head, lines);
+	coding_lines(r, r->read.answer.status, &r->read.head);
 	r->read.is_ready = true;
 }
 
@@ -70,47 +70,11 @@ answer_bare(struct request *r, enum request_source source)
 static enum request_step
 nobody_has_it(struct request *r)
 {
+	if (coding_next(r))
+		return STEP_READ;
 	if (r->read.disk_err == ERR_NOTFOUND || ((!r->read.asked_disk || r->read.plan.order == ROUTE_R2_ERRORS) && r->read.r2_err == ERR_NOTFOUND))
 		return request_answer(r, 404, NULL, "no such file");
 	return request_answer(r, 503, "Retry-After: 1\r\n", "neither side can serve this file now");
-}
-
-static void
-ignore_reply(void *arg, enum err e, const struct redisReply *reply)
-{
-	(void)arg;
-	(void)e;
-	(void)reply;
-}
-
-/* A fallback that served, in a phase that should need none. */
-static void
-count_violation(struct request *r, const struct local_stat *st)
-{
-	struct cluster *c = r->sv->cluster;
-	struct str key = STR_INIT, now = STR_INIT;
-	uint64_t ms = clock_real_ms();
-	int64_t newest = st->mtime_ns > st->ctime_ns ? st->mtime_ns : st->ctime_ns;
-
-	if (!r->read.plan.violation || newest / 1000000 + YOUNG_S * 1000 > (int64_t)ms)
-		return;
-	metrics_add(METRIC_VIOLATIONS, NULL, 1);
-	log_warn("proxy", "%s: read from the disk in validate: R2 said %s", log_key(r->route.key, r->route.klen), err_name(r->read.r2_err));
-	if (!cluster_up(c))
-		return;
-	cluster_key(c, KEYS_SITE, &key);
-	str_printf(&now, "%" PRIu64, ms);
-	rds_command(cluster_rds(c), 0, ignore_reply, NULL,
-	    (struct rds_arg[]){ RDS_Z("HSET"), RDS_B(key.p, key.len), RDS_Z("last-fallback"), RDS_B(now.p, now.len) }, 4);
-	str_fini(&key);
-	str_fini(&now);
-}
-
-static void
-count_fallback(struct request *r, enum err why)
-{
-	r->read.fell_back = true;
-	metrics_add(METRIC_FALLBACKS, err_name(why), 1);
 }
 
 /* What the disk failed with decides, by the plan, whether R2 is asked. */
@@ -126,7 +90,7 @@ disk_failed(struct request *r, enum err e)
 	if (r->read.asked_r2)
 		return nobody_has_it(r);
 	if (r->read.plan.order == ROUTE_DISK_R2 || (r->read.plan.order == ROUTE_DISK_CAUTIOUS && e != ERR_NOTFOUND)) {
-		count_fallback(r, e);
+		fallback_count(r, e);
 		return ask_r2(r);
 	}
 	return nobody_has_it(r);
@@ -174,7 +138,7 @@ send_file(struct request *r, int fd, const struct local_stat *st)
 
 	answer_decide(&rd->answer, &rd->conds, r->is_get, st->size, answer_seconds(st->mtime_ns));
 	if (rd->fell_back && rd->plan.order == ROUTE_R2_DISK) {
-		count_violation(r, st);
+		fallback_served(r, st);
 		if (rd->r2_err == ERR_NOTFOUND)
 			writer_promote(r->sv->writer, r->route.key, r->route.klen);
 	}
@@ -248,7 +212,7 @@ r2_failed(struct request *r, enum err e)
 	if ((r->read.plan.order != ROUTE_R2_DISK && r->read.plan.order != ROUTE_R2_ERRORS) || r->read.asked_disk)
 		return nobody_has_it(r);
 	if (r->read.plan.order == ROUTE_R2_DISK || e != ERR_NOTFOUND)
-		count_fallback(r, e);
+		fallback_count(r, e);
 	return e == ERR_NOTFOUND && r->read.plan.ask ? ask_redis(r) : ask_disk(r);
 }
 
@@ -445,6 +409,7 @@ step_read(struct request *r)
 	struct route_marks m = { NULL, false, false };
 	struct mark mark;
 
+	coding_use(r);
 	/* Where the disk is read, only what it is owed makes a difference. */
 	if (phase_row(r->snap->phase)->read != PHASE_FROM_LOCAL || dirty_owed(d) > 0) {
 		m.mark = dirty_get(d, r->route.key, r->route.klen, &mark) ? &mark : NULL;
@@ -498,4 +463,5 @@ read_fini(struct request *r)
 	cluster_cancel(&r->read.ask);
 	answer_conds_fini(&r->read.conds);
 	str_fini(&r->read.head);
+	str_fini(&r->read.coding.sibling);
 }

@@ -140,6 +140,7 @@ take_head(struct request *r, const struct http1_head *h)
 		break;
 	case ROUTE_READ:
 		answer_conds_take(&r->read.conds, h);
+		coding_take(r, h);
 		break;
 	case ROUTE_FIRST:
 	case ROUTE_STORE:

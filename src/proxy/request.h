@@ -17,6 +17,7 @@
 #include "proxy/accel.h"
 #include "proxy/answer.h"
 #include "proxy/auth.h"
+#include "proxy/coding.h"
 #include "proxy/route.h"
 #include "proxy/writer.h"
 #include "store/store.h"
@@ -67,6 +68,7 @@ struct request_write {
 /* Media that we serve. */
 struct request_read {
 	struct answer_conds conds;
+	struct coding coding;
 	struct route_plan plan;
 	struct store_op *op;
 	struct answer answer;
