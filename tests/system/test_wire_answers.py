@@ -1,11 +1,14 @@
 """tests/wire/answers.txt from a scripted upstream: a malformed answer is never passed on as a good one, and its connection never used again."""
+import os
 import re
 import socket
 import threading
 
+import pytest
+
 import harness
 from test_wire import make_proxy
-from wire import CLOSES, LATER, alphabet, cases, exchange, take_answer
+from wire import CLOSES, LATER, alphabet, cases, exchange, mutations, take_answer
 
 CASES = cases("answers.txt")
 
@@ -123,10 +126,19 @@ def check_case(proxy, script, case):
     return None if reused == case.verdict.endswith("+") else f"connection used again: {reused}"
 
 
-def test_A06_malformed_answers(r2shim):
+@pytest.fixture
+def script_and_proxy(r2shim):
+    """The upstream, and our proxy before it, which must end well."""
     folder = harness.temp_dir()
     script = Script(folder / "upstream.sock")
     proxy = make_proxy(folder, script.address, upstream_extra='timeout = "300ms";')
+    yield script, proxy
+    script.socket.close()
+    assert proxy.stop() == 0 and not proxy.sanitizer_reports()
+
+
+def test_A06_malformed_answers(script_and_proxy):
+    script, proxy = script_and_proxy
     problems = {}
     for case in CASES:
         try:
@@ -135,6 +147,24 @@ def test_A06_malformed_answers(r2shim):
             problem = str(e)
         if problem:
             problems[case.id] = problem
-    script.socket.close()
     assert problems == {}, "\n".join(f"{ident}: {problem}" for ident, problem in problems.items())
-    assert proxy.stop() == 0 and not proxy.sanitizer_reports()
+
+
+def test_A06_mutations(script_and_proxy):
+    """R2SHIM_SEED=N: other ones. Whatever an answer is, and whatever comes behind it, nothing of it is the answer to another request. One
+    after the other: bytes that come when the connection is in use again are the next answer's, for every proxy."""
+    script, proxy = script_and_proxy
+    seed = int(os.environ.get("R2SHIM_SEED", "6"))
+    evil = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
+    ends = [CLOSES, evil, LATER + evil, CLOSES]
+    script.answers = {f"/changed-{number}": data + ends[number % 4] for number, data in enumerate(mutations(seed, 400, "answers.txt"))}
+    good = 0
+    for target in script.answers:
+        data, end = get(proxy, target)
+        assert end == "reset" or (end == "closed" and data.startswith(b"HTTP/1.1 ")), (seed, target, end, data[:200])
+        good += data.startswith(b"HTTP/1.1 200 ")
+        script.send_late(target)
+        probe, _ = get(proxy, f"/probe-{target[1:]}")
+        assert probe.startswith(b"HTTP/1.1 200 ") and probe.endswith(b"\r\n\r\nprobe"), (seed, target, probe[:200])
+    print(f"seed {seed}: {good} answers passed on")
+    assert good > 50
