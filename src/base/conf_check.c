@@ -484,14 +484,8 @@ check_listeners(struct conf_loading *ld)
 	struct conf_pos pos = conf_pos_of(ld, "admin.listen");
 	const char *host;
 	uint64_t port;
-	struct network network;
 	size_t len;
 
-	for (size_t i = 0; i < c->trusted_proxies.n; i++)
-		if (!network_parse(c->trusted_proxies.v[i], &network))
-			conf_mistake(ld, conf_pos_of(ld, "proxy.trusted-proxies"),
-			    "proxy.trusted-proxies: \"%s\" is no network; write \"10.0.0.0/8\", \"::1\" or \"unix:\"",
-			    c->trusted_proxies.v[i]);
 	check_upstream(ld, &c->listen, "proxy.listen");
 	check_upstream(ld, &c->tls_listen, "proxy.tls-listen");
 	if (!c->admin_listen || strncmp(c->admin_listen, "unix:", 5) == 0)
@@ -514,6 +508,7 @@ conf_check(struct conf_loading *ld)
 	check_state_dir(ld);
 	check_listeners(ld);
 	conf_check_certificates(ld);
+	conf_check_front(ld);
 	check_r2(ld);
 	check_secrets(ld);
 	conf_check_delivery(ld);

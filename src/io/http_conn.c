@@ -298,6 +298,9 @@ expire(struct http_conn *c)
 	if (c->read_by == 0 || c->read_by > now)
 		return true;
 	switch ((enum http_conn_state)c->state) {
+	case CONN_PREFACE:
+		http_conn_close(c, c->server->draining ? HTTP_CLOSE_DRAIN : HTTP_CLOSE_HEADER_TIMEOUT);
+		break;
 	case CONN_IDLE:
 		c->is_head = false;
 		if (c->w->in_n > 0)
@@ -604,6 +607,8 @@ step(struct http_conn *c)
 		return true;
 	}
 	switch ((enum http_conn_state)c->state) {
+	case CONN_PREFACE:
+		return http_conn_step_preface(c);
 	case CONN_IDLE:
 		return step_idle(c);
 	case CONN_REQUEST:
@@ -628,7 +633,7 @@ step(struct http_conn *c)
 static void
 watch(struct http_conn *c)
 {
-	bool wanted = c->state == CONN_IDLE || c->state == CONN_DISCARD || c->state == CONN_LINGER ||
+	bool wanted = c->state == CONN_PREFACE || c->state == CONN_IDLE || c->state == CONN_DISCARD || c->state == CONN_LINGER ||
 	    (c->state == CONN_REQUEST && body_flows(c));
 	int rd = wanted ? LOOP_READ : c->readable ? 0 : c->fd.want & LOOP_READ;
 	/* The socket does not tell of what TLS has read ahead. */
@@ -683,13 +688,12 @@ on_fd(void *arg, int what)
 	run(c);
 }
 
-struct http_conn *
-http_conn_new(struct http_server *s, int fd, const struct sockaddr *sa, struct tls_server *tls)
+void
+http_conn_set_from(struct http_conn *c, const struct sockaddr *sa)
 {
-	struct http_conn *c = mem_zalloc(sizeof *c);
-	c->server = s;
-	if (tls)
-		c->tls = tls_accept(tls, fd);
+	c->is_unix = c->is_v6 = false;
+	if (c->w)
+		c->w->peer[0] = '\0';
 	if (sa->sa_family == AF_INET) {
 		c->from.v4 = ((const struct sockaddr_in *)(const void *)sa)->sin_addr;
 	} else if (sa->sa_family == AF_INET6) {
@@ -702,9 +706,32 @@ http_conn_new(struct http_server *s, int fd, const struct sockaddr *sa, struct t
 	} else {
 		c->is_unix = true;
 	}
+}
+
+void
+http_conn_begin(struct http_conn *c)
+{
+	c->state = CONN_IDLE;
+}
+
+struct http_conn *
+http_conn_new(struct http_server *s, int fd, const struct sockaddr *sa, struct tls_server *tls)
+{
+	struct http_conn *c = mem_zalloc(sizeof *c);
+	c->server = s;
+	if (tls)
+		c->tls = tls_accept(tls, fd);
+	http_conn_set_from(c, sa);
 	loop_fd_init(&c->fd, s->loop, fd, on_fd, c);
 	list_add_tail(&s->conns, &c->node);
 	deadline(c, s->o.header_timeout);
+	if (http_conn_has_preface(s, c)) {
+		http_conn_work(c);
+		proxyproto_init(&c->w->preface);
+		c->state = CONN_PREFACE;
+	} else {
+		http_conn_begin(c);
+	}
 	loop_fd_want(&c->fd, LOOP_READ);
 	return c;
 }

@@ -15,6 +15,7 @@
 #include "io/http_out.h"
 #include "io/http_server.h"
 #include "io/loop.h"
+#include "io/proxyproto.h"
 #include "io/tls.h"
 
 #define HTTP_SCRATCH 65536
@@ -46,6 +47,7 @@ struct http_server {
 };
 
 enum http_conn_state {
+	CONN_PREFACE,	/* before all else: a balancer's PROXY header is awaited */
 	CONN_IDLE,	/* between requests, or in a head */
 	CONN_REQUEST,	/* from on_request to on_done */
 	CONN_DISCARD,	/* answered; the rest of a body that nobody wanted is read */
@@ -75,6 +77,7 @@ struct http_work {
 	struct http_out out;
 	uint64_t left;			/* bytes that the answer still owes */
 	char peer[INET6_ADDRSTRLEN];	/* of from, once somebody asked */
+	struct proxyproto preface;	/* in CONN_PREFACE */
 };
 
 struct http_conn {
@@ -112,6 +115,14 @@ void http_conn_kick(struct http_conn *c);
 void http_conn_blocked(struct http_conn *c);
 /* Closes at once and tells; the memory goes when it is not in use. */
 void http_conn_close(struct http_conn *c, enum http_close why);
+/* Who it is from. */
+void http_conn_set_from(struct http_conn *c, const struct sockaddr *sa);
+/* The address is known: requests may come. */
+void http_conn_begin(struct http_conn *c);
+
+/* http_preface.c: does a header come first; one thing that can be done about it now, as in http_conn.c. */
+bool http_conn_has_preface(const struct http_server *s, struct http_conn *c);
+bool http_conn_step_preface(struct http_conn *c);
 
 /* Of http_server.c. */
 void http_server_conn_gone(struct http_server *s);

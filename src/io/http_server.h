@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/network.h"
 #include "base/str.h"
 #include "io/addr.h"
 #include "io/http1.h"
@@ -44,6 +45,10 @@ struct http_server_opts {
 	unsigned requests_max;		/* per connection; 0: no limit */
 	unsigned conns_max;		/* accepting pauses beyond */
 	size_t out_high;		/* bytes queued for output above which http_conn_write returns false */
+	/* Networks whose connections must begin with a PROXY header (proxyproto.h); nobody else's may. The caller's, as long as the
+	 * options are in use. */
+	const struct network *balancers;
+	size_t nbalancers;
 };
 
 struct http_server_cb {
@@ -94,7 +99,7 @@ const char *http_server_date(struct http_server *s);
 void http_conn_set(struct http_conn *c, void *req);
 void *http_conn_get(const struct http_conn *c);
 struct http_server *http_conn_server(const struct http_conn *c);
-/* The peer's address without its port, "unix:" for Unix sockets; valid until on_done, or the callback returns. */
+/* The peer's address without its port, or the one that a balancer has named, "unix:" for Unix sockets; valid until on_done, or the callback returns. */
 const char *http_conn_peer(struct http_conn *c);
 bool http_conn_is_tls(const struct http_conn *c);
 bool http_conn_peer_is_unix(const struct http_conn *c);

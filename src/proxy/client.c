@@ -92,5 +92,7 @@ client_opts(const struct conf *c, struct http_server_opts *o)
 		.requests_max = 1000,
 		.conns_max = (unsigned)c->conns_max,
 		.out_high = 64 * 1024,
+		.balancers = c->balancers,
+		.nbalancers = c->proxy_protocol.n,
 	};
 }

@@ -832,6 +832,100 @@ test_timeouts(void **state)
 	hang_up(&k);
 }
 
+/* From a balancer's network the header comes first, and says who the client is. */
+static void
+test_balancer(void **state)
+{
+	static const struct network net = {.family = AF_INET, .addr = {127}, .bits = 8};
+	static const char request[] = "GET /held HTTP/1.1\r\n" H "\r\n";
+	struct client k;
+	(void)state;
+	opts.balancers = &net;
+	opts.nbalancers = 1;
+	http_server_set_opts(server, &opts);
+	dial(&k);
+	put(&k, "PROXY TCP4 1.2.3.4 10.0.0.1 4660 ");
+	turns(10);
+	put(&k, "443\r\nGET /held HTTP/1.1\r\n" H "\r\n");
+	hear("/held");
+	assert_string_equal(http_conn_peer(held), "1.2.3.4");
+	http_conn_reply(held, 200, NULL, NULL, "one", 3);
+	see(&k, "\r\n\r\none");
+	put(&k, "GET /hello HTTP/1.1\r\n" H "\r\n");	/* once a connection */
+	see(&k, "\r\n\r\nhello");
+	hang_up(&k);
+	hear("closed:CLIENT ");
+
+	str_clear(&said);
+	dial(&k);
+	put_n(&k, "\r\n\r\n\0\r\nQUIT\n\x21\x21\0\x24\xfd\0\0\0\0\0\0\0\0\0\0\0\0\0\0\7"
+		  "\xfd\0\0\0\0\0\0\0\0\0\0\0\0\0\0\1\x12\x34\x01\xbb", 52);
+	put(&k, request);
+	hear("/held");
+	assert_string_equal(http_conn_peer(held), "fd00::7");
+	http_conn_abort(held, HTTP_CLOSE_CUT);
+	see_end(&k);
+	hang_up(&k);
+
+	/* One that speaks for itself. */
+	str_clear(&said);
+	dial(&k);
+	put(&k, "PROXY UNKNOWN\r\n");
+	put(&k, request);
+	hear("/held");
+	assert_string_equal(http_conn_peer(held), "127.0.0.1");
+	http_conn_abort(held, HTTP_CLOSE_CUT);
+	see_end(&k);
+	hang_up(&k);
+
+	/* Without the header not a byte is answered. */
+	str_clear(&said);
+	dial(&k);
+	put(&k, "GET /hello HTTP/1.1\r\n" H "\r\n");
+	see_end(&k);
+	assert_int_equal(k.got.len, 0);
+	hang_up(&k);
+	hear("closed:PROXY_HEADER ");
+
+	str_clear(&said);
+	opts.header_timeout = 30;
+	http_server_set_opts(server, &opts);
+	dial(&k);
+	put(&k, "PROXY TCP4 1.2.3.4");
+	see_end(&k);
+	assert_int_equal(k.got.len, 0);
+	hang_up(&k);
+	hear("closed:HEADER_TIMEOUT ");
+
+	str_clear(&said);
+	opts.header_timeout = 30000;
+	http_server_set_opts(server, &opts);
+	dial(&k);
+	put(&k, "PROXY ");
+	turns(10);
+	http_server_drain(server, 30);
+	see_end(&k);
+	hang_up(&k);
+	hear("closed:DRAIN ");
+}
+
+/* From anybody else it is a malformed request. */
+static void
+test_no_balancer(void **state)
+{
+	static const struct network net = {.family = AF_INET, .addr = {10}, .bits = 8};
+	struct client k;
+	(void)state;
+	opts.balancers = &net;
+	opts.nbalancers = 1;
+	http_server_set_opts(server, &opts);
+	dial(&k);
+	put(&k, "PROXY TCP4 1.2.3.4 10.0.0.1 4660 443\r\nGET /hello HTTP/1.1\r\n" H "\r\n");
+	see(&k, "400 Bad Request");
+	hang_up(&k);
+	hear("bad:START_LINE ");
+}
+
 static void
 test_limits(void **state)
 {
@@ -1027,6 +1121,8 @@ main(void)
 	    TEST(test_client_gone),
 	    TEST(test_bad),
 	    TEST(test_timeouts),
+	    TEST(test_balancer),
+	    TEST(test_no_balancer),
 	    TEST(test_limits),
 	    TEST(test_starved),
 	    TEST(test_drain),

@@ -254,12 +254,18 @@ dial(struct script *s)
 }
 
 static void
-dial_tls(struct script *s, const char *host)
+shake(struct script *s, const char *host)
 {
-	dial(s);
 	ASSERT(tls_client_new(&s->tls_client, host, ca_file, NULL) == ERR_OK);
 	s->tls = tls_connect(s->tls_client, s->fd);
 	ASSERT(tls_handshake(s->tls) == TLS_OK);
+}
+
+static void
+dial_tls(struct script *s, const char *host)
+{
+	dial(s);
+	shake(s, host);
 }
 
 static void
@@ -522,6 +528,36 @@ run_noise(struct script *s)
 	str_fini(&got);
 }
 
+/* A balancer in front of TLS: its header is plain, and the first byte behind it is the handshake's. */
+static void
+run_balancer(struct script *s)
+{
+	static const char line[] = "PROXY TCP4 1.2.3.4 10.0.0.1 4660 443\r\n";
+	struct str got = STR_INIT;
+
+	dial(s);
+	ASSERT(send(s->fd, line, sizeof line - 1, 0) == sizeof line - 1);
+	shake(s, "first.example");
+	ask(s, "GET /hello HTTP/1.1\r\n" H "\r\n");
+	get(s, &got, answer_len(5));
+	hang_up(s);
+	str_fini(&got);
+}
+
+static void
+test_balancer(void **state)
+{
+	static const struct network net = { .family = AF_INET, .addr = { 127 }, .bits = 8 };
+
+	(void)state;
+	opts.balancers = &net;
+	opts.nbalancers = 1;
+	http_server_set_opts(server, &opts);
+	play(run_balancer, "/hello ok:NONE closed:CLIENT ");
+	str_clear(&said);
+	play(run_plain, "closed:PROXY_HEADER ");
+}
+
 static void
 test_strangers(void **state)
 {
@@ -605,6 +641,7 @@ main(void)
 	    cmocka_unit_test_setup_teardown(test_abort, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_short_file, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_timeouts, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_balancer, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_strangers, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_swap, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_drain, setup, teardown),
