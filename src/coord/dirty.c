@@ -37,7 +37,7 @@ dirty_entry(struct dirty *d, const char *key, size_t klen)
 void
 dirty_entry_drop(struct dirty *d, struct dirty_entry *e)
 {
-	if (e->m.gen > 0 || e->open > 0 || e->calls > 0)
+	if (e->m.gen > 0 || e->open > 0 || e->notices > 0 || e->calls > 0)
 		return;
 	list_del(&e->todo);
 	map_del(d->entries, e->key, e->klen);
@@ -190,19 +190,32 @@ on_intent_written(void *arg, enum err e)
 
 	i->writing = false;
 	i->durable = e == ERR_OK;
-	if (i->ended)
+	if (i->ended) {
+		struct wait *heir = i->heir;
+
 		intent_free(i);
-	else if (i->done != NULL)
+		if (heir != NULL)
+			dirty_wait_written(heir, e);
+	} else if (i->done != NULL) {
 		i->done(i->arg, e);
+	}
 }
 
-struct dirty_intent *
-dirty_intent(struct dirty *d, const char *key, size_t klen, struct mark_write w, dirty_done *done, void *arg)
+static struct dirty_intent *
+intent_new(struct dirty *d, struct mark_write w, dirty_done *done, void *arg)
 {
 	struct dirty_intent *i = mem_zalloc(sizeof *i);
 
 	*i = (struct dirty_intent){ .d = d, .id = ++d->next_id, .w = w, .done = done, .arg = arg, .writing = true };
 	list_add_tail(&d->intents, &i->node);
+	return i;
+}
+
+struct dirty_intent *
+dirty_intent(struct dirty *d, const char *key, size_t klen, struct mark_write w, dirty_done *done, void *arg)
+{
+	struct dirty_intent *i = intent_new(d, w, done, arg);
+
 	d->open++;
 	metrics_add(METRIC_INTENTS, NULL, 1);
 	metrics_set(METRIC_INTENTS_OPEN, NULL, (int64_t)d->open);
@@ -217,6 +230,18 @@ dirty_intent(struct dirty *d, const char *key, size_t klen, struct mark_write w,
 	return i;
 }
 
+struct dirty_intent *
+dirty_notice(struct dirty *d, const char *key, size_t klen, enum mark_op op)
+{
+	struct dirty_intent *i = intent_new(d, MARK_DISK(op), NULL, NULL);
+
+	i->notice = true;
+	i->e = dirty_entry(d, key, klen);
+	i->e->notices++;
+	dirty_journal_intent(d, i, on_intent_written, i);
+	return i;
+}
+
 static void
 intent_end(struct dirty_intent **ip)
 {
@@ -224,10 +249,14 @@ intent_end(struct dirty_intent **ip)
 	struct dirty *d = i->d;
 
 	*ip = NULL;
-	d->open--;
-	metrics_set(METRIC_INTENTS_OPEN, NULL, (int64_t)d->open);
-	if (i->e != NULL)
-		i->e->open--;
+	if (i->notice) {
+		i->e->notices--;
+	} else {
+		d->open--;
+		metrics_set(METRIC_INTENTS_OPEN, NULL, (int64_t)d->open);
+		if (i->e != NULL)
+			i->e->open--;
+	}
 	i->ended = true;
 	if (!i->writing)
 		intent_free(i);
@@ -238,15 +267,25 @@ dirty_abandon(struct dirty *d, struct dirty_intent **ip)
 {
 	struct dirty_entry *e = (*ip)->e;
 	uint64_t id = (*ip)->id;
+	bool notice = (*ip)->notice;
 
 	journal_append_lazy(d->journal, &(struct journal_rec){ .kind = JOURNAL_ABANDON, .id = id });
 	intent_end(ip);
 	if (e == NULL)
 		return;
-	dirty_close_later(d, id);
-	if (d->up)
-		dirty_announce(d);
+	if (!notice) {
+		dirty_close_later(d, id);
+		if (d->up)
+			dirty_announce(d);
+	}
 	dirty_entry_drop(d, e);
+}
+
+/* Is the intent's record on disk, or on its way? Then it can say what became of the write: its replay leaves a mark. */
+static bool
+is_written(const struct dirty_intent *i)
+{
+	return i->durable || i->writing;
 }
 
 void
@@ -255,18 +294,17 @@ dirty_confirm(struct dirty *d, struct dirty_intent **ip, struct mark_write how, 
 	struct dirty_intent *i = *ip;
 	struct dirty_entry *e = i->e;
 	/* Unknown outcome and a put to the disk end alike. A write to R2 must be told from one that nobody confirmed. */
-	bool covered = i->durable && i->w.op == how.op && how.side == MARK_LOCAL && i->w.side == MARK_LOCAL;
-	uint64_t id = i->id;
+	bool covers = is_written(i) && i->w.op == how.op && how.side == MARK_LOCAL && i->w.side == MARK_LOCAL;
 
 	if (e != NULL) {
-		intent_end(ip);
 		moved_leased(d, e, how, l);
-		dirty_wait(d, e, id, l, covered, done, arg);
+		dirty_wait(d, e, i, l, covers, done, arg);
+		intent_end(ip);
 		return;
 	}
 	/* An upload's keys were marked by themselves. */
+	journal_append_lazy(d->journal, &(struct journal_rec){ .kind = JOURNAL_ABANDON, .id = i->id });
 	intent_end(ip);
-	journal_append_lazy(d->journal, &(struct journal_rec){ .kind = JOURNAL_ABANDON, .id = id });
 	dirty_wait_none(d, done, arg);
 }
 
@@ -275,17 +313,14 @@ dirty_unknown(struct dirty *d, struct dirty_intent **ip, dirty_done *done, void 
 {
 	struct dirty_intent *i = *ip;
 	struct dirty_entry *e = i->e;
-	struct mark_write w = i->w;
-	uint64_t id = i->id;
-	bool covered = i->durable;
 
 	if (e == NULL) {
-		dirty_confirm(d, ip, w, NULL, done, arg);
+		dirty_confirm(d, ip, i->w, NULL, done, arg);
 		return;
 	}
+	dirty_entry_moved_unknown(d, e, i->w);
+	dirty_wait(d, e, i, NULL, is_written(i), done, arg);
 	intent_end(ip);
-	dirty_entry_moved_unknown(d, e, w);
-	dirty_wait(d, e, id, NULL, covered, done, arg);
 }
 
 void
@@ -294,7 +329,7 @@ dirty_mark(struct dirty *d, const char *key, size_t klen, enum mark_op op, const
 	struct dirty_entry *e = dirty_entry(d, key, klen);
 
 	moved_leased(d, e, MARK_DISK(op), l);
-	dirty_wait(d, e, 0, l, false, done, arg);
+	dirty_wait(d, e, NULL, l, false, done, arg);
 }
 
 void
@@ -314,7 +349,7 @@ tell_intents(struct dirty *d)
 	LIST_FOREACH(it, nxt, &d->intents) {
 		const struct dirty_intent *i = LIST_ENTRY(it, struct dirty_intent, node);
 
-		if (i->e != NULL && !i->ended)
+		if (i->e != NULL && !i->notice && !i->ended)
 			marks_intent(d->cluster, i->id, i->e->key, i->e->klen, i->w, d->deadline_ms, NULL, NULL);
 	}
 }

@@ -4,7 +4,7 @@
  * durable in the journal, whether or not Redis is there.
  *
  * Life of a write on a known key:   dirty_intent -> (upstream) -> dirty_confirm or dirty_abandon -> ... cleared.
- * Keys learnt from the watcher:     dirty_mark.
+ * Keys learnt from the watcher:     dirty_notice -> (look) -> dirty_confirm or dirty_abandon; under a lease dirty_mark.
  * Loop thread only.
  */
 #ifndef COORD_DIRTY_H
@@ -53,6 +53,10 @@ typedef void dirty_done(void *arg, enum err e);
 /* Journal first: done(OK) = on disk, the write may be forwarded; NOSPACE/IO: it may not. key NULL: an upload whose keys the app
  * chooses. The handle is valid at once; confirm or abandon it exactly once, also after an error. */
 struct dirty_intent *dirty_intent(struct dirty *d, const char *key, size_t klen, struct mark_write w, dirty_done *done, void *arg);
+/* A write that has happened unseen (watcher, hint) is about to be looked at: its record goes to the journal while the look makes last what
+ * the write has left, and dirty_confirm then waits for both at once. op: what it is said to have been. Nobody else is told, and the key does
+ * not count as dirty yet. The handle is an intent's. */
+struct dirty_intent *dirty_notice(struct dirty *d, const char *key, size_t klen, enum mark_op op);
 /* The write ended. The own copy moves now; done runs when the journal says so on disk (the intent's record may be enough), and with a lease
  * when Redis has it, too. done may be NULL. For key NULL: just closes it. l: the key's lease, which Redis drops with the mark's setting; NULL: none is held. */
 void dirty_confirm(struct dirty *d, struct dirty_intent **i, struct mark_write w, const struct lease *l, dirty_done *done, void *arg);
@@ -60,7 +64,7 @@ void dirty_confirm(struct dirty *d, struct dirty_intent **i, struct mark_write w
 void dirty_unknown(struct dirty *d, struct dirty_intent **i, dirty_done *done, void *arg);
 /* The write certainly did not happen: nothing was forwarded. */
 void dirty_abandon(struct dirty *d, struct dirty_intent **i);
-/* A write that was learnt of after the fact (watcher, hint): journal MARK with fdatasync, then Redis. done as above. */
+/* A write that was learnt of after the fact and has been looked at: journal MARK with fdatasync, then Redis. done as above. */
 void dirty_mark(struct dirty *d, const char *key, size_t klen, enum mark_op op, const struct lease *l, dirty_done *done, void *arg);
 /* reconcile has made the sides equal at gen: moves the own copy at once (the changes stream will say it again). */
 void dirty_cleared(struct dirty *d, const char *key, size_t klen, uint64_t gen);

@@ -22,6 +22,7 @@ struct dirty_entry {
 	uint64_t writes;	/* of ours, counted */
 	unsigned calls;		/* on their way to Redis; m.gen and a clearing are settled by the last answer */
 	unsigned open;		/* intents */
+	unsigned notices;	/* of writes that are being looked at: the entry stays for them */
 	struct mark_write open_write;	/* of the last one */
 	uint64_t cleared;	/* highest gen that was cleared while calls or untold stood */
 	uint64_t round;		/* of the last scan that saw it */
@@ -29,14 +30,18 @@ struct dirty_entry {
 	char key[];
 };
 
+struct wait;
+
 struct dirty_intent {
 	struct list node;
 	struct dirty *d;
 	struct dirty_entry *e;	/* NULL: an upload whose keys the app chooses */
 	uint64_t id;
+	bool notice;		/* the write has happened: nobody but the journal is told */
 	struct mark_write w;
 	dirty_done *done;
 	void *arg;
+	struct wait *heir;	/* the mark that rests upon the record, and waits for it */
 	bool writing;		/* its record is on its way to the disk */
 	bool durable;		/* ... and is there */
 	bool ended;		/* the owner has gone, only the journal's answer is waited for */
@@ -108,9 +113,12 @@ void dirty_journal_phase(struct dirty *d);
 
 void dirty_wait_init(struct dirty *d);
 void dirty_wait_fini(struct dirty *d);
-/* The entry has moved, and its intent (0: none) is over: tells the journal and Redis. covered: the intent's record says as much on disk.
- * done (may be NULL) runs when nothing is to be waited for any more, in a turn of its own: OK, or why the write cannot be acknowledged. */
-void dirty_wait(struct dirty *d, struct dirty_entry *e, uint64_t id, const struct lease *l, bool covered, dirty_done *done, void *arg);
+/* The entry has moved, and its intent (NULL: none) is over, but not ended yet: tells the journal and Redis. covers: the intent's record, on
+ * disk or on its way, says as much. done (may be NULL) runs when nothing is to be waited for any more, in a turn of its own: OK, or why the
+ * write cannot be acknowledged. */
+void dirty_wait(struct dirty *d, struct dirty_entry *e, struct dirty_intent *i, const struct lease *l, bool covers, dirty_done *done, void *arg);
+/* The record that it has waited for is on disk, or will not be. */
+void dirty_wait_written(struct wait *w, enum err e);
 /* There is nothing to wait for: done runs in a turn of its own. */
 void dirty_wait_none(struct dirty *d, dirty_done *done, void *arg);
 /* Redis knows of the entry's writes: who waits for that goes on. */

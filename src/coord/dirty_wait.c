@@ -47,14 +47,18 @@ wait_part(struct wait *w)
 		done(arg, e);
 }
 
-static void
-on_mark_written(void *arg, enum err e)
+void
+dirty_wait_written(struct wait *w, enum err e)
 {
-	struct wait *w = arg;
-
 	if (e != ERR_OK && !w->covered)
 		w->e = e;
 	wait_part(w);
+}
+
+static void
+on_mark_written(void *arg, enum err e)
+{
+	dirty_wait_written(arg, e);
 }
 
 static void
@@ -128,14 +132,18 @@ dirty_wait_told(struct dirty *d, const struct dirty_entry *e)
 }
 
 void
-dirty_wait(struct dirty *d, struct dirty_entry *e, uint64_t id, const struct lease *l, bool covered, dirty_done *done, void *arg)
+dirty_wait(struct dirty *d, struct dirty_entry *e, struct dirty_intent *i, const struct lease *l, bool covers, dirty_done *done, void *arg)
 {
 	struct wait *w = wait_new(d, done, arg);
+	uint64_t id = i != NULL ? i->id : 0;
 
-	w->covered = covered;
-	if (covered && l == NULL) {
+	w->covered = covers && i->durable;
+	if (covers && l == NULL) {
 		dirty_journal_mark_lazy(d, e, id);
-		loop_call_soon(&w->call);
+		if (i->durable)
+			loop_call_soon(&w->call);
+		else
+			i->heir = w;
 	} else {
 		dirty_journal_mark(d, e, id, on_mark_written, w);
 	}
@@ -145,6 +153,8 @@ dirty_wait(struct dirty *d, struct dirty_entry *e, uint64_t id, const struct lea
 		w->writes = e->writes;
 		w->until_mono_ms = l->until_mono_ms;
 	}
+	if (i != NULL && i->notice)
+		id = 0;
 	if (d->up) {
 		dirty_tell(d, e, id, l, l != NULL ? on_mark_told : NULL, w);
 	} else {

@@ -53,6 +53,7 @@ struct item {
 	struct list queue;		/* in m->queue while COPY_QUEUED */
 	struct list turn;		/* in m->looks while MARK_STAGE_QUEUED */
 	struct list unmarked;		/* in m->unmarked, by first_seq, while a notice is not durable */
+	struct list noticed;		/* in m->noticed, by last_seq, once there was a notice */
 	struct list links;		/* of waiters */
 	uint64_t born_seq;		/* the first notice of the item's life */
 	uint64_t first_seq;		/* the first notice that is not durable yet */
@@ -60,6 +61,8 @@ struct item {
 	enum mark_stage mark_stage;
 	enum copy_stage copy_stage;
 	enum mark_op op;		/* what the last look found */
+	enum mark_op hint;		/* what the last notice said */
+	struct dirty_intent *notice;	/* in the journal while it is looked at without a lease; its mark rests upon it */
 	bool again;			/* confirmed while the pool looked: its look may be older than that write */
 	unsigned attempts;
 	uint64_t since_ms;
@@ -97,7 +100,7 @@ struct mirror {
 	struct dirty *dirty;
 	struct looks *sight;
 	struct map *items;
-	struct list queue, looks, unmarked;
+	struct list queue, looks, unmarked, noticed;
 	size_t looking;
 	size_t running, unleased;
 	bool armed, reclaim;
@@ -206,14 +209,15 @@ wait_attach(struct item *it, struct mirror_wait *w)
 void
 mirror_wait_seqs(struct mirror *m, struct mirror_wait *w, uint64_t from, uint64_t to)
 {
-	size_t pos = 0, klen;
-	const void *key;
-	void *val;
+	struct list *p;
 
-	while (map_next(m->items, &pos, &key, &klen, &val)) {
-		struct item *it = val;
+	/* From the latest on: R2 may be owed thousands that were noticed before. */
+	for (p = m->noticed.prev; p != &m->noticed; p = p->prev) {
+		struct item *it = LIST_ENTRY(p, struct item, noticed);
 
-		if (it->last_seq > from && it->born_seq <= to)
+		if (it->last_seq <= from)
+			break;
+		if (it->born_seq <= to)
 			wait_attach(it, w);
 	}
 }
@@ -248,6 +252,8 @@ bare_end(struct item *it)
 {
 	it->m->unleased -= it->bare;
 	it->bare = false;
+	if (it->notice != NULL)
+		dirty_abandon(it->m->dirty, &it->notice);
 }
 
 static void
@@ -262,6 +268,7 @@ item_free(struct item *it)
 	list_del(&it->queue);
 	list_del(&it->turn);
 	list_del(&it->unmarked);
+	list_del(&it->noticed);
 	place_end(it);
 	LIST_FOREACH(p, n, &it->links) {
 		struct link *k = LIST_ENTRY(p, struct link, in_item);
@@ -471,9 +478,12 @@ looked_cb(void *arg, const struct local_seen *seen, bool swapping)
 		return;
 	}
 	it->mark_stage = MARK_STAGE_MARK;
-	if (it->hold != NULL)
-		hold_last(it->hold);
-	dirty_mark(it->m->dirty, it->key, it->klen, it->op, it->hold != NULL ? hold_lease(it->hold) : NULL, marked_cb, it);
+	if (it->notice != NULL) {
+		dirty_confirm(it->m->dirty, &it->notice, MARK_DISK(it->op), NULL, marked_cb, it);
+		return;
+	}
+	hold_last(it->hold);
+	dirty_mark(it->m->dirty, it->key, it->klen, it->op, hold_lease(it->hold), marked_cb, it);
 }
 
 static void
@@ -485,6 +495,9 @@ look_begin(struct item *it)
 	it->bare = it->hold == NULL;
 	it->m->unleased += it->bare;
 	it->look = look_at(it->m->sight, it->key, it->klen, it->hold != NULL, looked_cb, it);
+	/* Both take their time at the disk: side by side. */
+	if (it->bare && keypath_check(it->key, it->klen) == KEYPATH_OK)
+		it->notice = dirty_notice(it->m->dirty, it->key, it->klen, it->hint);
 }
 
 static void
@@ -708,6 +721,7 @@ item_get(struct mirror *m, const char *key, size_t klen)
 	list_init(&it->queue);
 	list_init(&it->turn);
 	list_init(&it->unmarked);
+	list_init(&it->noticed);
 	list_init(&it->links);
 	loop_timer_init(&it->mark_timer, m->env->loop, mark_timer_cb, it);
 	loop_timer_init(&it->copy_timer, m->env->loop, copy_timer_cb, it);
@@ -716,11 +730,14 @@ item_get(struct mirror *m, const char *key, size_t klen)
 }
 
 void
-mirror_noticed(struct mirror *m, const char *key, size_t klen, uint64_t seq)
+mirror_noticed(struct mirror *m, const char *key, size_t klen, enum mark_op op, uint64_t seq)
 {
 	struct item *it = item_get(m, key, klen);
 
 	it->last_seq = seq;
+	it->hint = op;
+	list_del(&it->noticed);
+	list_add_tail(&m->noticed, &it->noticed);
 	if (it->mark_stage == MARK_STAGE_RETRY) {
 		loop_timer_cancel(&it->mark_timer);
 		mark_begin(it);
@@ -804,6 +821,7 @@ mirror_new(const struct reconcile_env *env, struct dirty *d, struct looks *sight
 	list_init(&m->queue);
 	list_init(&m->looks);
 	list_init(&m->unmarked);
+	list_init(&m->noticed);
 	loop_call_init(&m->pump, env->loop, pump_cb, m);
 	return m;
 }
@@ -845,8 +863,12 @@ mirror_free(struct mirror **mp)
 		return;
 	*mp = NULL;
 	m->room = NULL;
-	while (map_next(m->items, &pos, &key, &klen, &val))
-		item_free(val);
+	while (map_next(m->items, &pos, &key, &klen, &val)) {
+		struct item *it = val;
+
+		it->notice = NULL;	/* went with dirty */
+		item_free(it);
+	}
 	loop_call_cancel(&m->pump);
 	mem_free(m->own);
 	map_free(&m->items);

@@ -44,8 +44,8 @@ void mirror_set_reclaim(struct mirror *m, bool reclaim);
 /* After dirty_close: marks on their way do not come back. */
 void mirror_free(struct mirror **m);
 
-/* Noticed by the watcher: look whether it is there, sync it, mark it, mirror it. */
-void mirror_noticed(struct mirror *m, const char *key, size_t klen, uint64_t seq);
+/* Noticed by the watcher: look whether it is there, sync it, mark it, mirror it. op: what the notice says has happened; the look decides. */
+void mirror_noticed(struct mirror *m, const char *key, size_t klen, enum mark_op op, uint64_t seq);
 /* It is marked already (confirmed, or replayed from the journal): mirror it. */
 void mirror_owed(struct mirror *m, const char *key, size_t klen);
 /* A write to R2 has found no file, up to this event. Absence has no identity: what a later event tells of came after that write, though it

@@ -149,9 +149,8 @@ changed_cb(void *arg, const char *key, size_t klen, enum mark_op op, uint64_t se
 	struct writer *w = arg;
 	struct list *p, *n;
 
-	(void)op;	/* a hint: the look at the disk says what has happened */
 	if (map_get(w->keyed, key, klen) == NULL) {
-		mirror_noticed(w->mirror, key, klen, seq);
+		mirror_noticed(w->mirror, key, klen, op, seq);
 		return;
 	}
 	/* A request that writes this key through us is open: its finish looks at the disk after this event. */
@@ -354,7 +353,7 @@ keyed_end(struct writer_op *op)
 
 	keyed_count(w, op->key, op->klen, -1);
 	if (op->noticed && w->watch != NULL)
-		mirror_noticed(w->mirror, op->key, op->klen, watch_seq(w->watch));
+		mirror_noticed(w->mirror, op->key, op->klen, op->op, watch_seq(w->watch));
 	op->noticed = false;
 }
 
@@ -739,7 +738,7 @@ hinted_cb(void *arg)
 
 		if (!hint_counts(h))
 			continue;
-		mirror_noticed(w->mirror, h->key, h->klen, w->watch != NULL ? watch_next_seq(w->watch) : 0);
+		mirror_noticed(w->mirror, h->key, h->klen, h->op, w->watch != NULL ? watch_next_seq(w->watch) : 0);
 		mirror_wait_key(w->mirror, &op->wait, h->key, h->klen);
 	}
 	op_look(op);
@@ -821,7 +820,7 @@ writer_promote(struct writer *w, const char *key, size_t klen)
 void
 writer_noticed(struct writer *w, const char *key, size_t klen)
 {
-	mirror_noticed(w->mirror, key, klen, w->watch != NULL ? watch_next_seq(w->watch) : 0);
+	mirror_noticed(w->mirror, key, klen, MARK_PUT, w->watch != NULL ? watch_next_seq(w->watch) : 0);
 }
 
 struct primary *

@@ -314,6 +314,59 @@ test_covered(void **state)
 	proxy_free(p);
 }
 
+/* A write that was noticed: its record goes to the disk beside the look, and says enough for its mark. */
+static void
+test_noticed(void **state)
+{
+	struct proxy *p = proxy_new("a", true);
+	struct dirty_intent *i, *gone;
+	struct mark m;
+
+	(void)state;
+	UNTIL(!dirty_uncertain(p->d));
+	i = dirty_notice(p->d, KEY("k"), MARK_PUT);
+	gone = dirty_notice(p->d, KEY("no"), MARK_PUT);
+	dirty_notice(p->d, KEY("open-put"), MARK_PUT);
+	dirty_notice(p->d, KEY("open-del"), MARK_DELETE);
+	/* Not dirty before the look, no write in progress, and nobody else is told. */
+	assert_false(dirty_get(p->d, KEY("k"), &m));
+	assert_int_equal(dirty_open_intents(p->d), 0);
+	run_for(30);
+	assert_int_equal(redis_int(&redis, "HLEN r2shim:{test}:open"), 0);
+	dirty_abandon(p->d, &gone);
+	/* It is on the disk: what the look has found needs no sync of its own. */
+	sync_error = EIO;
+	dirty_confirm(p->d, &i, MARK_DISK(MARK_PUT), NULL, on_done, p);
+	assert_false(p->done);
+	assert_int_equal(await(p), ERR_OK);
+	die(p);
+	sync_error = 0;
+	start(p, false);
+	assert_int_equal(get(p, "k").op, MARK_PUT);
+	assert_int_equal(get(p, "open-put").op, MARK_PUT);
+	assert_int_equal(get(p, "open-del").op, MARK_DELETE);
+	assert_false(dirty_get(p->d, KEY("no"), &m));
+	/* The look was quicker: the record is waited for, and if it fails nothing may be acknowledged. */
+	i = dirty_notice(p->d, KEY("k2"), MARK_PUT);
+	dirty_confirm(p->d, &i, MARK_DISK(MARK_PUT), NULL, on_done, p);
+	assert_int_equal(await(p), ERR_OK);
+	sync_error = EIO;
+	i = dirty_notice(p->d, KEY("k3"), MARK_PUT);
+	dirty_confirm(p->d, &i, MARK_DISK(MARK_PUT), NULL, on_done, p);
+	assert_int_equal(await(p), ERR_IO);
+	die(p);
+	sync_error = 0;
+	start(p, false);
+	/* An outcome that is another one is waited for. */
+	i = dirty_notice(p->d, KEY("k4"), MARK_PUT);
+	run_for(30);
+	sync_error = EIO;
+	dirty_confirm(p->d, &i, MARK_DISK(MARK_DELETE), NULL, on_done, p);
+	assert_int_equal(await(p), ERR_IO);
+	sync_error = 0;
+	proxy_free(p);
+}
+
 static void
 assert_mark(struct proxy *p, const char *key, const char *want)
 {
@@ -762,7 +815,7 @@ main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, ground_teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_life_without_redis), TEST(test_covered), TEST(test_r2_first), TEST(test_under_lease), TEST(test_under_lease_without_redis),
+		TEST(test_life_without_redis), TEST(test_covered), TEST(test_noticed), TEST(test_r2_first), TEST(test_under_lease), TEST(test_under_lease_without_redis),
 		TEST(test_with_redis), TEST(test_started_with_debts), TEST(test_R9_died_before_redis_was_told),
 		TEST(test_R14_redis_away), TEST(test_R15_flushall), TEST(test_gap), TEST(test_many),
 		TEST(test_R35_disk_full), TEST(test_locked),

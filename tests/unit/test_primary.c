@@ -528,10 +528,10 @@ test_absence_has_no_identity(void **state)
 	mirror_set_armed(t.mirror, true);
 	assert_int_equal(put_now("k", "x", false), ERR_OK);
 	assert_mark("k", "r p -");
-	mirror_noticed(t.mirror, KEY("k"), t.drains);
+	mirror_noticed(t.mirror, KEY("k"), MARK_DELETE, t.drains);
 	UNTIL(settled());
 	assert_mark("k", "r p -");
-	mirror_noticed(t.mirror, KEY("k"), t.drains + 1);
+	mirror_noticed(t.mirror, KEY("k"), MARK_DELETE, t.drains + 1);
 	UNTIL(settled());
 	assert_mark("k", "l d ");
 }
