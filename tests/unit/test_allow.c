@@ -47,7 +47,7 @@ test_verdicts(void **state)
 		{ &networks, "PUT", "", "10.0.0.1", true, ALLOW_NO_RULE },
 		{ &methods, "DELETE", "", "1.2.3.4", false, ALLOW_FREE },
 		{ &methods, "MOVE", "", "1.2.3.4", false, ALLOW_NOT_METHOD },
-		{ &methods, "put", "", "1.2.3.4", false, ALLOW_NOT_METHOD },
+		{ &methods, "PUTS", "", "1.2.3.4", false, ALLOW_NOT_METHOD },
 		{ &methods, "PU", "", "1.2.3.4", false, ALLOW_NOT_METHOD },
 		{ &closed, "PUT", "", "1.2.3.4", false, ALLOW_NOT_METHOD },
 		{ &networks, "PUT", "", "10.255.0.1", false, ALLOW_FREE },
