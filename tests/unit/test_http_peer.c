@@ -5,6 +5,7 @@
 #include "unit.h"
 
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -99,6 +100,7 @@ on_data(void *arg, const void *p, size_t n)
 {
 	(void)arg;
 	str_add(&got.body, p, n);
+	str_addz(&got.body, "");	/* its end */
 	if (got.pauses) {
 		http_peer_pause(got.req);
 		loop_timer_set(&got.later, 1);
@@ -384,6 +386,7 @@ struct script {
 	pthread_t thread;
 	int listener;
 	const char *answer;
+	size_t piece;		/* bytes in a record; all records arrive together */
 	bool plain, bye;
 };
 
@@ -408,6 +411,7 @@ play(void *arg)
 	int fd = accept(s->listener, NULL, NULL);
 	struct tls_server *server_side = server_tls();
 	struct tls *tls = tls_accept(server_side, fd);
+	int on = 1, off = 0;
 	char buf[4096];
 	size_t n;
 
@@ -417,9 +421,14 @@ play(void *arg)
 		(void)recv(fd, buf, sizeof buf, 0);
 	} else {
 		ASSERT(tls_read(tls, buf, sizeof buf, &n) == TLS_OK);
-		ASSERT(tls_write(tls, s->answer, strlen(s->answer), &n) == TLS_OK);
+		ASSERT(setsockopt(fd, IPPROTO_TCP, TCP_CORK, &on, sizeof on) == 0);
+		for (size_t left = strlen(s->answer), at = 0; left > 0; left -= n, at += n)
+			ASSERT(tls_write(tls, s->answer + at, left < s->piece ? left : s->piece, &n) == TLS_OK);
+		ASSERT(setsockopt(fd, IPPROTO_TCP, TCP_CORK, &off, sizeof off) == 0);
 		if (s->bye)
 			ASSERT(tls_bye(tls) == TLS_OK);
+		else if (s->piece < strlen(s->answer))	/* nothing but what was sent wakes the other end */
+			ASSERT(tls_read(tls, buf, sizeof buf, &n) != TLS_OK);
 	}
 	tls_free(&tls);
 	close(fd);
@@ -427,17 +436,17 @@ play(void *arg)
 }
 
 static void
-scripted(const char *answer, bool plain, bool bye, enum err e)
+scripted(const char *answer, size_t piece, bool plain, bool bye, enum err e)
 {
-	struct script s = {.answer = answer, .plain = plain, .bye = bye};
+	struct script s = {.answer = answer, .piece = piece, .plain = plain, .bye = bye};
 
 	dial(listen_any(&s.listener));
 	assert_int_equal(pthread_create(&s.thread, NULL, play, &s), 0);
 	begin("GET", "/", 0);
 	await(e);
+	http_peer_free(&peer);
 	assert_int_equal(pthread_join(s.thread, NULL), 0);
 	close(s.listener);
-	http_peer_free(&peer);
 }
 
 /* A body that ends with the connection is whole only if the server said so. */
@@ -445,14 +454,30 @@ static void
 test_cut(void **state)
 {
 	(void)state;
-	scripted("HTTP/1.1 200 OK\r\n\r\nsome", false, true, ERR_OK);
+	scripted("HTTP/1.1 200 OK\r\n\r\nsome", SIZE_MAX, false, true, ERR_OK);
 	assert_memory_equal(got.body.p, "some", got.body.len);
-	scripted("HTTP/1.1 200 OK\r\n\r\nsome", false, false, ERR_CLOSED);
+	scripted("HTTP/1.1 200 OK\r\n\r\nsome", SIZE_MAX, false, false, ERR_CLOSED);
 	assert_string_equal(str_z(&got.why), "the answer was cut short");
-	scripted("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nsome", false, false, ERR_OK);
-	scripted("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nsome", false, true, ERR_CLOSED);
-	scripted("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n", true, false, ERR_CONNECT);
+	scripted("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nsome", SIZE_MAX, false, false, ERR_OK);
+	scripted("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nsome", SIZE_MAX, false, true, ERR_CLOSED);
+	scripted("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n", SIZE_MAX, true, false, ERR_CONNECT);
 	assert_string_equal(str_z(&got.why), "TLS: wrong version number");
+}
+
+/* Records of which the socket tells once, and more than are read in a turn. */
+static void
+test_small_records(void **state)
+{
+	static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Length: 60\r\n\r\n"
+				     "123456789.123456789.123456789.123456789.123456789.123456789.";
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		got.pauses = i > 0;
+		scripted(answer, 5, false, false, ERR_OK);
+		assert_int_equal(got.body.len, 60);
+		assert_string_equal(strstr(answer, "123456789"), got.body.p);
+	}
 }
 
 /* Nobody answers the handshake: the time to connect is over. */
@@ -508,6 +533,7 @@ main(void)
 	    cmocka_unit_test_setup_teardown(test_big, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_demands, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_cut, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_small_records, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_no_handshake, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_stale, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_cancel, setup, teardown),

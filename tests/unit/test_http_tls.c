@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -289,6 +290,12 @@ ask(struct script *s, const char *text)
 	ask_bytes(s, text, strlen(text));
 }
 
+static void
+cork(struct script *s, int on)
+{
+	ASSERT(setsockopt(s->fd, IPPROTO_TCP, TCP_CORK, &on, sizeof on) == 0);
+}
+
 /* Reads n bytes of answers. */
 static void
 get(struct script *s, struct str *out, size_t n)
@@ -360,8 +367,11 @@ run_requests(struct script *s)
 	ask(s, "GET /hello HTTP/1.1\r\n" H "\r\nGET /hello HTTP/1.1\r\n" H "\r\n");
 	get(s, &got, 2 * answer_len(5));
 	ASSERT(strcmp(got.p + got.len - 5, "hello") == 0);
+	/* Two records that arrive together: the socket tells of them once. */
+	cork(s, 1);
 	ask(s, "GET /b");
 	ask(s, "ig HTTP/1.1\r\n" H "\r\n");
+	cork(s, 0);
 	get(s, &got, answer_len(BIG));
 	ASSERT(memcmp(got.p + got.len - BIG, big, BIG) == 0);
 	ask(s, "GET /file HTTP/1.1\r\n" H "\r\n");

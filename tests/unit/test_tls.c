@@ -22,7 +22,7 @@
 
 #define TURNS 10000	/* of both ends, before something is taken to hang */
 
-static struct certs ca, other_ca, site, shop, wild, rsa, late, early, addr;
+static struct certs ca, other_ca, site, shop, twin, wild, rsa, late, early, addr;
 static char ca_file[] = "/tmp/test_tls_ca.XXXXXX";
 static struct tls_server *server;
 
@@ -51,6 +51,7 @@ make_all(void **state)
 	certs_make(&other_ca, &(struct certs_want){.name = "another authority"});
 	certs_make(&site, &(struct certs_want){.name = "site", .alt = "DNS:site.example", .by = &ca});
 	certs_make(&shop, &(struct certs_want){.name = "shop", .alt = "DNS:shop.example,DNS:www.shop.example", .by = &ca});
+	certs_make(&twin, &(struct certs_want){.name = "twin", .alt = "DNS:shop.example", .by = &ca});
 	certs_make(&wild, &(struct certs_want){.name = "wild", .alt = "DNS:*.wild.example", .by = &ca});
 	certs_make(&rsa, &(struct certs_want){.name = "rsa", .alt = "DNS:shop.example", .by = &ca, .rsa = 2048});
 	certs_make(&late, &(struct certs_want){.name = "late", .alt = "DNS:site.example", .by = &ca, .from_s = -7200, .to_s = -60});
@@ -63,7 +64,7 @@ make_all(void **state)
 static int
 free_all(void **state)
 {
-	struct certs *all[] = {&ca, &other_ca, &site, &shop, &wild, &rsa, &late, &early, &addr};
+	struct certs *all[] = {&ca, &other_ca, &site, &shop, &twin, &wild, &rsa, &late, &early, &addr};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
@@ -83,7 +84,7 @@ teardown(void **state)
 static void
 serve(const struct certs *const *v, size_t n)
 {
-	struct tls_pair pairs[4];
+	struct tls_pair pairs[5];
 	struct errbuf eb;
 
 	for (size_t i = 0; i < n; i++)
@@ -402,10 +403,10 @@ shown(const char *sni, int max, const char *algorithms, const char *want)
 static void
 test_sni(void **state)
 {
-	const struct certs *all[] = {&site, &shop, &wild, &rsa};
+	const struct certs *all[] = {&site, &shop, &wild, &rsa, &twin};
 
 	(void)state;
-	serve(all, 4);
+	serve(all, sizeof all / sizeof all[0]);
 	shown(NULL, TLS1_3_VERSION, NULL, "site");
 	shown("unknown.example", TLS1_3_VERSION, NULL, "site");
 	shown("site.example", TLS1_2_VERSION, NULL, "site");
@@ -414,7 +415,7 @@ test_sni(void **state)
 	shown("a.wild.example", TLS1_3_VERSION, NULL, "wild");
 	shown("a.b.wild.example", TLS1_3_VERSION, NULL, "site");
 	shown("wild.example", TLS1_3_VERSION, NULL, "site");
-	/* Two for one name: who cannot check EC gets the RSA one. */
+	/* Two for one name: who cannot check EC gets the RSA one; of two of a kind the first is shown. */
 	shown("shop.example", TLS1_2_VERSION, "ECDSA+SHA256:RSA+SHA256", "shop");
 	shown("shop.example", TLS1_2_VERSION, "RSA+SHA256", "rsa");
 	shown("shop.example", TLS1_3_VERSION, "RSA-PSS+SHA256", "rsa");
