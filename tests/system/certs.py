@@ -1,6 +1,11 @@
 """Certificates of a test's own, made by openssl(1) as it runs: none is stored, so none ends."""
+import select
+import socketserver
 import ssl
 import subprocess
+import threading
+
+from web import dial
 
 EC = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
 RSA = ["-newkey", "rsa:2048"]
@@ -35,6 +40,48 @@ class Authority:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.dir / f"{name}.pem", self.dir / f"{name}.key")
         return context
+
+
+class Terminator(socketserver.ThreadingTCPServer):
+    """TLS in front of a server that speaks none. In a with block; https://localhost:PORT is its endpoint."""
+    daemon_threads, allow_reuse_address = True, True
+
+    def __init__(self, context, behind):
+        super().__init__(("127.0.0.1", 0), None)
+        self.context, self.behind = context, behind
+        self.endpoint = f"https://localhost:{self.server_address[1]}"
+        self.connections = 0
+
+    def finish_request(self, request, client_address):
+        """On the connection's own thread."""
+        try:
+            with self.context.wrap_socket(request, server_side=True) as front, dial(self.behind, 60) as back:
+                self.connections += 1
+                while not self.carry(front, back):
+                    pass
+        except OSError:		# whoever was refused, or went
+            pass
+
+    @staticmethod
+    def carry(front, back):
+        """What has come from either end, to the other; True: one has closed."""
+        ready = [front] if front.pending() else select.select([front, back], [], [])[0]
+        for end in ready:
+            piece = end.recv(65536)
+            if not piece:
+                return True
+            (back if end is front else front).sendall(piece)
+        return False
+
+    def __enter__(self):
+        self.thread = threading.Thread(target=self.serve_forever, args=(0.05,))
+        self.thread.start()
+        return self
+
+    def __exit__(self, *exc):
+        self.shutdown()
+        self.thread.join()
+        self.server_close()
 
 
 def openssl(*args):

@@ -1,7 +1,6 @@
-"""TLS towards clients: a real proxy, curl and openssl s_client, certificates that are swapped under load."""
+"""TLS towards clients, the upstream and R2: a real proxy, curl and openssl s_client, certificates that are swapped under load."""
 import http.server
 import socket
-import socketserver
 import ssl
 import subprocess
 import threading
@@ -9,11 +8,11 @@ import time
 
 import pytest
 
-from certs import EC, RSA, Authority
+from certs import EC, RSA, Authority, Terminator
 from harness import eventually, free_port, temp_dir
 from history import content
 from stack import Proxy
-from web import Client, Cut, dial
+from web import Client, Cut
 
 REQUESTS_MAX = 1000		# of a connection
 CERTIFICATES = ", ".join('{{ certificate = "{0}.pem"; key = "{0}.key"; }}'.format(name) for name in ("site", "shop"))
@@ -250,42 +249,6 @@ def test_upstream(front, upstream):
         assert http.connects == 1
 
 
-class Relay(socketserver.ThreadingTCPServer):
-    """TLS before the sandbox: what is decrypted is passed on, both ways."""
-    daemon_threads = True
-
-    def __init__(self, context, target):
-        super().__init__(("127.0.0.1", 0), None)
-        self.context, self.target, self.connections = context, target, 0
-        self.thread = threading.Thread(target=self.serve_forever, args=(0.05,))
-        self.thread.start()
-
-    def finish_request(self, request, client_address):
-        self.connections += 1
-        try:
-            with self.context.wrap_socket(request, server_side=True) as client, dial(self.target, 30) as server:
-                back = threading.Thread(target=self.pump, args=(server, client))
-                back.start()
-                self.pump(client, server)
-                back.join()
-        except (ssl.SSLError, ConnectionError):
-            pass
-
-    @staticmethod
-    def pump(source, to):
-        try:
-            while piece := source.recv(65536):
-                to.sendall(piece)
-            to.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
-
-    def stop(self):
-        self.shutdown()
-        self.thread.join()
-        self.server_close()
-
-
 def test_r2(make_stack):
     """R2 behind https: read and written with its certificate verified; without that nothing is sent, and the disk serves."""
     stack = make_stack(migrators=1).start()
@@ -295,28 +258,28 @@ def test_r2(make_stack):
     authority = Authority(stack.dir)
     authority.sign("r2", "DNS:localhost")
     (stack.dir / "other").mkdir()
-    relay = Relay(authority.server("r2"), stack.sandbox.endpoint.partition("://")[2].rstrip("/"))
 
-    def read_all(pem):
-        reloads = stack.proxy.metrics()['r2shim_reloads_total{result="ok"}']
-        stack.proxy.write_conf(endpoint=f"https://localhost:{relay.server_address[1]}", r2=f'ca-file = "{pem}";')
-        stack.proxy.reload()
-        eventually(lambda: stack.proxy.metrics()['r2shim_reloads_total{result="ok"}'] > reloads, 10, "reloaded")
-        before = stack.proxy.metrics()
-        with stack.client() as http:
-            for number in range(20):
-                assert http.get(f"/media/{number}.bin").body == content(str(number), 30_000)
-        after = stack.proxy.metrics()
-        return {source: after.get(f'r2shim_media_served_total{{source="{source}"}}', 0) - before.get(f'r2shim_media_served_total{{source="{source}"}}', 0)
-                for source in ("r2", "disk")}
-    try:
+    with Terminator(authority.server("r2"), stack.sandbox.listen) as terminator:
+        def read_all(pem):
+            reloads = stack.proxy.metrics()['r2shim_reloads_total{result="ok"}']
+            stack.proxy.write_conf(endpoint=terminator.endpoint, r2=f'ca-file = "{pem}";')
+            stack.proxy.reload()
+            eventually(lambda: stack.proxy.metrics()['r2shim_reloads_total{result="ok"}'] > reloads, 10, "reloaded")
+            before = stack.proxy.metrics()
+            with stack.client() as http:
+                for number in range(20):
+                    assert http.get(f"/media/{number}.bin").body == content(str(number), 30_000)
+            after = stack.proxy.metrics()
+            return {source: after.get(f'r2shim_media_served_total{{source="{source}"}}', 0) - before.get(f'r2shim_media_served_total{{source="{source}"}}', 0)
+                    for source in ("r2", "disk")}
+
         assert read_all(authority.pem) == {"r2": 20, "disk": 0}
-        assert relay.connections <= 4		# of both pools, the probe's among them
+        assert terminator.connections <= 4		# of both pools, the probe's among them
         with stack.client() as http:
             assert http.upload("new.bin", b"new").status == 201
         stack.proxy.drained()
         assert stack.bucket.get("documents/new.bin") == b"new"
         assert read_all(Authority(stack.dir / "other").pem) == {"r2": 0, "disk": 20}
         assert stack.proxy.metrics()['r2shim_r2_errors_total{error="CONNECT"}'] > 0
-    finally:
-        relay.stop()
+        code, out, _ = stack.proxy.run("check", "--online")
+        assert code == 5 and "R2         FAILED" in out and "certificate" in out, out
