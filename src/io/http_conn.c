@@ -8,13 +8,10 @@
 
 #include "base/clock.h"
 #include "base/err.h"
-#include "base/log.h"
 #include "base/mem.h"
-#include "base/metrics.h"
 
 #define HEAD_READ 16384		/* bytes of one recv while a head is awaited */
 #define BODY_READS 4		/* recvs for a body before other connections have their turn */
-#define IN_MIN 4096
 #define LINGER_MS 2000
 #define LINGER_MAX (1 << 20)
 
@@ -72,130 +69,6 @@ answer_sent(const struct http_conn *c)
 	return c->ended && !c->w->out.first && c->w->left == 0;
 }
 
-static void
-release_input(struct http_conn *c)
-{
-	if (c->w->in != c->server->scratch)
-		mem_free(c->w->in);
-	c->w->in = NULL;
-	c->w->in_off = c->w->in_n = c->w->in_cap = 0;
-}
-
-static void
-consume(struct http_conn *c, size_t n)
-{
-	c->w->in_off += (unsigned)n;
-	c->w->in_n -= (unsigned)n;
-}
-
-/* Makes the input the connection's own, with room for `room` more bytes. */
-static void
-own_input(struct http_conn *c, unsigned room)
-{
-	unsigned need = c->w->in_n + room;
-	if (c->w->in && c->w->in != c->server->scratch && c->w->in_cap >= need) {
-		if (c->w->in_cap - c->w->in_off < need) {
-			memmove(c->w->in, c->w->in + c->w->in_off, c->w->in_n);
-			c->w->in_off = 0;
-		}
-		return;
-	}
-	unsigned cap = need < IN_MIN ? IN_MIN : need;
-	char *p = mem_alloc(cap);
-	if (c->w->in_n > 0)
-		memcpy(p, c->w->in + c->w->in_off, c->w->in_n);
-	unsigned n = c->w->in_n;
-	release_input(c);
-	c->w->in = p;
-	c->w->in_n = n;
-	c->w->in_cap = cap;
-}
-
-/* The stack unwinds: the scratch will be another's. */
-static void
-settle_input(struct http_conn *c)
-{
-	if (c->w->in_n == 0)
-		release_input(c);
-	else if (c->w->in == c->server->scratch)
-		own_input(c, 0);
-}
-
-enum filled { FILLED, FILL_EOF, FILL_LATER, FILL_ERROR };
-
-/* What is counted of a handshake, once: its end, whichever. */
-static void
-note_handshake(struct http_conn *c, const char *result)
-{
-	if (!c->shaken)
-		metrics_add(METRIC_TLS_HANDSHAKES, result, 1);
-	c->shaken = true;
-}
-
-static enum filled
-tls_recv(struct http_conn *c, char *p, unsigned max)
-{
-	size_t n;
-	enum tls_result r = tls_read(c->tls, p, max, &n);
-	if (tls_established(c->tls))
-		note_handshake(c, tls_resumed(c->tls) ? "resumed" : "full");
-	c->readable = false;
-	switch (r) {
-	case TLS_OK:
-		/* Behind a full record there is mostly another. Of what it holds itself the socket does not tell. */
-		c->readable = n >= TLS_RECORD || tls_pending(c->tls);
-		c->w->in_n += (unsigned)n;
-		return FILLED;
-	case TLS_WANT_WRITE:
-		c->crossed = true;
-		return FILL_LATER;
-	case TLS_WANT_READ:
-		return FILL_LATER;
-	case TLS_EOF:
-	case TLS_CUT:		/* HTTP's own framing tells whether something is missing */
-		return FILL_EOF;
-	case TLS_FAILED:
-	default:
-		note_handshake(c, tls_peer_left(c->tls) ? "left" : "failed");
-		if (log_on(LOG_LVL_DEBUG))
-			log_debug("http", "%s: TLS: %s", http_conn_peer(c), tls_why(c->tls));
-		return tls_peer_left(c->tls) ? FILL_EOF : FILL_ERROR;
-	}
-}
-
-/* One recv behind what is there. */
-static enum filled
-fill(struct http_conn *c, unsigned max)
-{
-	if (c->w->in_n == 0) {
-		release_input(c);
-		c->w->in = c->server->scratch;
-		c->w->in_cap = HTTP_SCRATCH;
-	} else {
-		unsigned room = c->w->in_n < IN_MIN ? IN_MIN : c->w->in_n;
-		max = room < max ? room : max;
-		own_input(c, max);
-	}
-	char *p = c->w->in + c->w->in_off + c->w->in_n;
-	ssize_t n;
-	c->reads++;
-	if (c->tls)
-		return tls_recv(c, p, max);
-	do
-		n = recv(c->fd.fd, p, max, MSG_DONTWAIT);
-	while (n < 0 && errno == EINTR);
-	if (n < 0) {
-		c->readable = false;
-		return errno == EAGAIN || errno == EWOULDBLOCK ? FILL_LATER : FILL_ERROR;
-	}
-	if (n == 0)
-		return FILL_EOF;
-	if ((unsigned)n < max)
-		c->readable = false;
-	c->w->in_n += (unsigned)n;
-	return FILLED;
-}
-
 void
 http_conn_close(struct http_conn *c, enum http_close why)
 {
@@ -218,7 +91,7 @@ http_conn_close(struct http_conn *c, enum http_close why)
 	tls_free(&c->tls);
 	close(fd);
 	http_out_fini(&c->w->out);
-	release_input(c);
+	http_in_release(c);
 	http_server_enter(s);
 	http_server_conn_gone(s);
 	if (in_request)
@@ -250,7 +123,7 @@ linger(struct http_conn *c, enum http_close why)
 	c->state = CONN_LINGER;
 	c->why = (unsigned char)why;
 	c->w->discarded = 0;
-	consume(c, c->w->in_n);
+	http_in_consume(c, c->w->in_n);
 	say_bye(c);
 	deadline(c, LINGER_MS);
 }
@@ -306,7 +179,7 @@ expire(struct http_conn *c)
 		if (c->w->in_n > 0)
 			last_answer(c, 408, "the head took too long", HTTP_CLOSE_HEADER_TIMEOUT);
 		else if (c->tls && !tls_established(c->tls)) {
-			note_handshake(c, "timeout");
+			http_in_note_handshake(c, "timeout");
 			http_conn_close(c, HTTP_CLOSE_TLS_TIMEOUT);
 		} else
 			http_conn_close(c, c->server->draining ? HTTP_CLOSE_DRAIN : c->nreq > 0 ? HTTP_CLOSE_IDLE_TIMEOUT : HTTP_CLOSE_HEADER_TIMEOUT);
@@ -372,7 +245,7 @@ begin_request(struct http_conn *c, size_t head_len)
 	c->w->scan = 0;
 	c->in_head = false;
 	deadline(c, 0);
-	consume(c, head_len);
+	http_in_consume(c, head_len);
 	c->state = CONN_REQUEST;
 	c->nreq++;
 	c->w->req = NULL;
@@ -434,7 +307,7 @@ step_idle(struct http_conn *c)
 		}
 	}
 	if ((c->reads == 0 && c->readable) || s->draining) {
-		enum filled f = fill(c, HEAD_READ);
+		enum filled f = http_in_fill(c, HEAD_READ);
 		if (f == FILLED)
 			return c->fresh = true;
 		if (f != FILL_LATER) {
@@ -460,7 +333,7 @@ decode(struct http_conn *c, const char **data, size_t *n, enum http1_bad *bad)
 	size_t used;
 	enum http1_step st = http1_body_feed(&c->w->body, c->w->in + c->w->in_off, c->w->in_n, &used, data, n, bad);
 	if (st != HTTP1_ERROR)
-		consume(c, used);
+		http_in_consume(c, used);
 	c->body_done = st == HTTP1_DONE;
 	return st;
 }
@@ -488,7 +361,7 @@ step_body(struct http_conn *c)
 	}
 	if (!c->readable || c->reads >= BODY_READS)
 		return false;
-	enum filled f = fill(c, HTTP_SCRATCH);
+	enum filled f = http_in_fill(c, HTTP_SCRATCH);
 	if (f == FILL_EOF && c->tunnel)
 		c->body_done = true;	/* it may still listen */
 	else if (f == FILL_EOF && s->cb.on_body_cut && !c->started) {
@@ -566,7 +439,7 @@ step_discard(struct http_conn *c)
 	}
 	if (!c->readable || c->reads >= BODY_READS)
 		return false;
-	enum filled f = fill(c, HEAD_READ);
+	enum filled f = http_in_fill(c, HEAD_READ);
 	if (f == FILL_EOF || f == FILL_ERROR)
 		http_conn_close(c, gone(c, f, HTTP_CLOSE_CLIENT_ABORT));
 	return f != FILL_LATER;
@@ -575,12 +448,12 @@ step_discard(struct http_conn *c)
 static bool
 step_linger(struct http_conn *c)
 {
-	consume(c, c->w->in_n);
+	http_in_consume(c, c->w->in_n);
 	if (!c->bye && !c->blocked)
 		say_bye(c);
 	if (!c->readable || c->reads >= BODY_READS)
 		return false;
-	enum filled f = fill(c, HTTP_SCRATCH);
+	enum filled f = http_in_fill(c, HTTP_SCRATCH);
 	c->w->discarded += c->w->in_n;
 	if (f == FILL_EOF || f == FILL_ERROR || c->w->discarded > LINGER_MAX)
 		http_conn_close(c, (enum http_close)c->why);
@@ -659,7 +532,7 @@ run(void *arg)
 	if (c->state == CONN_CLOSED) {
 		mem_free(c);
 	} else {
-		settle_input(c);
+		http_in_settle(c);
 		watch(c);
 		if (c->state == CONN_IDLE && !c->w->in && !c->w->out.first && !c->w->call.pending)
 			release_work(c);

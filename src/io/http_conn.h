@@ -1,5 +1,6 @@
 /*
- * http_conn: the insides of a server's connections. For http_server.c and http_conn.c only; http_server.h is what others see.
+ * http_conn: the insides of a server's connections. For http_server.c, http_conn.c, http_in.c (what comes) and http_answer.c (what goes)
+ * only; http_server.h is what others see.
  */
 #ifndef IO_HTTP_CONN_H
 #define IO_HTTP_CONN_H
@@ -123,6 +124,16 @@ void http_conn_begin(struct http_conn *c);
 /* http_preface.c: does a header come first; one thing that can be done about it now, as in http_conn.c. */
 bool http_conn_has_preface(const struct http_server *s, struct http_conn *c);
 bool http_conn_step_preface(struct http_conn *c);
+
+/* http_in.c: the input. One read behind what is there, of max bytes at most. */
+enum filled { FILLED, FILL_EOF, FILL_LATER, FILL_ERROR };
+enum filled http_in_fill(struct http_conn *c, unsigned max);
+void http_in_consume(struct http_conn *c, size_t n);
+void http_in_release(struct http_conn *c);
+/* The stack unwinds: the scratch will be another's. */
+void http_in_settle(struct http_conn *c);
+/* What is counted of a handshake, once: its end, whichever. */
+void http_in_note_handshake(struct http_conn *c, const char *result);
 
 /* Of http_server.c. */
 void http_server_conn_gone(struct http_server *s);

@@ -91,7 +91,7 @@ fail(struct tls *t, int saved)
 		snprintf(t->why, sizeof t->why, "%s", t->left ? "the peer closed within the handshake"
 							      : "the connection was cut: it ended without close_notify");
 	} else if (e == 0) {
-		t->left = !t->established && saved == ECONNRESET;
+		t->left = !t->established && (saved == ECONNRESET || saved == EPIPE);
 		snprintf(t->why, sizeof t->why, "%s", saved != 0 ? strerror(saved) : "closed");
 	} else if (ERR_GET_REASON(e) != SSL_R_CERTIFICATE_VERIFY_FAILED) {
 		snprintf(t->why, sizeof t->why, "%s", ERR_reason_error_string(e) != NULL ? ERR_reason_error_string(e) : "unknown error");

@@ -66,14 +66,16 @@ class Document:
 class Load:
     """address: of the proxy. clients: connections. cuts_expected: the proxy is going to be killed, so cut connections
     are no failures. programs: connections that PUT and DELETE below /media/programs/ with the token. pause: mean time between two
-    requests of a client. big: share of uploads of several MB. problems_max: how many are kept. heads: send
-    HEAD too; not to gunicorn 20.1 itself, which answers HEAD of a file with the whole body."""
+    requests of a client. big: share of uploads of several MB. problems_max: how many are kept. tls: (address, ssl context,
+    server's name): every second client goes there. heads: send HEAD too; not to gunicorn 20.1 itself, which answers HEAD of a file with
+    the whole body."""
 
     def __init__(self, address, clients=64, seed=1, pause=0.0, cuts_expected=False, mix=None, sizes=None, documents=4,
-                 timeout=60, big=0.002, heads=True, on_problem=None, programs=0, token=None, problems_max=200):
+                 timeout=60, big=0.002, heads=True, on_problem=None, programs=0, token=None, problems_max=200, tls=None):
         self.address, self.seed, self.pause, self.cuts_expected = address, seed, pause, cuts_expected
         self.mix, self.sizes, self.documents = dict(MIX, **(mix or {})), sizes or SIZES, documents
         self.timeout, self.big, self.heads, self.on_problem, self.problems_max = timeout, big, heads, on_problem, problems_max
+        self.tls = tls
         self.history = History()
         self.live, self.dead, self.static, self.huge = [], collections.deque(maxlen=2000), [], []
         self.lock = threading.Lock()
@@ -167,7 +169,8 @@ class Load:
         rng = random.Random(f"{self.seed}/{number}")
         own, serial = [], 0
         kinds, weights = zip(*self.mix.items())
-        with SiteClient(self.address, self.timeout) as http:
+        address, tls = (self.tls[0], self.tls[1:]) if self.tls and number % 2 else (self.address, None)
+        with SiteClient(address, self.timeout, tls) as http:
             while not self.stopping.is_set():
                 kind = rng.choices(kinds, weights)[0]
                 if kind == "upload" and len(own) >= self.documents:

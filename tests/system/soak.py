@@ -1,5 +1,5 @@
-"""A soak: mixed load on the whole site while an operator and the world do what they do in a month: reloads, an upstream that is
-restarted, an R2 that is slow and fails now and then. What is judged:
+"""A soak: mixed load on the whole site while an operator and the world do what they do in a month: reloads with new certificates, an
+upstream that is restarted, an R2 that is slow and fails now and then. What is judged:
 
 - no request fails that the upstream or both stores did not make fail: an answer 502 or 503, or a cut one, to a request that needed the
   upstream while it was away is the upstream's; nothing else is excused, and no read of media at all;
@@ -12,13 +12,29 @@ import threading
 import time
 from pathlib import Path
 
+from certs import Authority
 from clients import Load
-from harness import eventually
+from harness import eventually, free_port
 
 R2_RULES = "read 503 5%\nwrite 503 5%\n* delay 50ms"
 AWAY = re.compile(r"<Response 50[234] |^(POST|PUT|DELETE) ")		# the second: a cut answer
 SLACK_RSS = 4 << 20		# bytes, above which and above a tenth memory has grown
 SLACK_FDS = 8
+
+
+class Front:
+    """TLS for a proxy to be: `options` for its configuration, `tls` for the load's clients; new certificates at will."""
+
+    def __init__(self, folder):
+        self.authority = Authority(folder)
+        self.renew()
+        address = f"127.0.0.1:{free_port()}"
+        self.options = (f'tls-listen = [ "{address}" ]; '
+                        f'certificates = ( {{ certificate = "{folder}/site.pem"; key = "{folder}/site.key"; }} );')
+        self.tls = (address, self.authority.client(), "site.example")
+
+    def renew(self):
+        self.authority.sign("site", "DNS:site.example")
 
 
 class Samples(threading.Thread):
@@ -50,11 +66,12 @@ def quarters(values):
 
 
 class Soak:
-    """On a stack that runs, in a phase in which R2 is read. Every `every` seconds one reload; each third one the upstream is restarted."""
+    """On a stack that runs with a Front's options, in a phase in which R2 is read; every second client speaks TLS. Every `every` seconds
+    one reload, with a new certificate; each third one the upstream is restarted."""
 
-    def __init__(self, stack, clients=24, every=5.0, seed=1):
-        self.stack, self.every = stack, every
-        self.load = Load(stack.proxy.address, clients=clients, seed=seed, pause=0.02, problems_max=1 << 20)
+    def __init__(self, stack, front, clients=24, every=5.0, seed=1):
+        self.stack, self.front, self.every = stack, front, every
+        self.load = Load(stack.proxy.address, clients=clients, seed=seed, pause=0.02, problems_max=1 << 20, tls=front.tls)
         self.reloads = self.restarts = 0
         self.away = []		# (from, to) of the upstream, as the load's problems count time
 
@@ -65,7 +82,8 @@ class Soak:
         """Not the same file again: the largest body is another one each time."""
         self.reloads += 1
         proxy = self.stack.proxy
-        proxy.write_conf(proxy=f'body-max = "{1000 + self.reloads}MiB";')
+        self.front.renew()
+        proxy.write_conf(proxy=f'{self.front.options} body-max = "{1000 + self.reloads}MiB";')
         proxy.reload()
         eventually(lambda: proxy.metrics().get('r2shim_reloads_total{result="ok"}', 0) >= self.reloads, 10, f"reload {self.reloads}")
 
@@ -103,6 +121,7 @@ class Soak:
         blamed = [p for p in problems if not self.excused(p)]
         (rss, rss_end), (fds, fds_end) = quarters(samples.rss), quarters(samples.fds)
         return {"seconds": report["seconds"], "requests": report["requests"], "clients": report["clients"], "slowest": report["slowest"],
+                "handshakes": sum(v for name, v in proxy.metrics().items() if name.startswith("r2shim_tls_handshakes_total")),
                 "reloads": self.reloads, "restarts": self.restarts, "away": round(sum(b - a for a, b in self.away), 3),
                 "upstreams_failures": len(problems) - len(blamed), "failures": blamed, "wrong": report["wrong"],
                 "fallbacks": sum(v for name, v in proxy.metrics().items() if name.startswith("r2shim_media_fallbacks_total")),

@@ -1,21 +1,24 @@
 """The soak of scripts/bench soak, shortened."""
-from soak import Soak, broken
+from harness import temp_dir
+from soak import Front, Soak, broken
 
 SECONDS = 15
 
 
 def test_a_short_soak(make_stack):
-    stack = make_stack(migrators=1).start()
+    front = Front(temp_dir())
+    stack = make_stack(migrators=1, proxy=front.options).start()
     for number in range(40):
         stack.write(f"old/{number}.bin", bytes([number]) * 3000 * number)
     stack.proxy.climb("validate")
-    soak = Soak(stack, every=2.0)
+    soak = Soak(stack, front, every=2.0)
     soak.load.add_tree(stack.media)
     result = soak.run(SECONDS)
     print(result)
     assert not broken(result)
     assert result["requests"] > 500 and result["reloads"] >= 6 and result["restarts"] >= 2
     assert result["fallbacks"] > 0		# R2 did fail
+    assert result["handshakes"] >= result["clients"] // 2
     stack.proxy.drained(60)
     stack.assert_equal(60)
 
@@ -28,7 +31,8 @@ def test_what_a_soak_finds():
 
 
 def test_only_the_upstreams_failures_are_excused(make_stack):
-    soak = Soak(make_stack(migrators=0).start())
+    front = Front(temp_dir())
+    soak = Soak(make_stack(migrators=0, proxy=front.options).start(), front)
     soak.away = [(10, 12)]
 
     def excused(at, text):

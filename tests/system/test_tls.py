@@ -76,7 +76,7 @@ class Front(Proxy):
         self.tls = f"127.0.0.1:{free_port()}"
         super().__init__(folder / "proxy", upstream=upstream.address, media=media, endpoint="http://127.0.0.1:1", bucket="media", key_id="AKID",
                          secret_file=self.secret, redis="127.0.0.1:1",
-                         proxy=f'tls-listen = [ "{self.tls}" ]; certificates = ( {CERTIFICATES} ); header-timeout = "300ms";')
+                         proxy=f'tls-listen = [ "{self.tls}" ]; certificates = ( {CERTIFICATES} );')
         self.authority = Authority(self.dir)
         self.context = self.authority.client()
         self.authority.sign("site", "DNS:site.example", "DNS:*.site.example")
@@ -152,11 +152,15 @@ def test_clients(front):
 
 def test_slow_handshake(front):
     """Who stops within it is gone when the time of a head is over; others are served meanwhile."""
-    with socket.create_connection(("127.0.0.1", int(front.tls.split(":")[1])), 10) as slow:
-        slow.sendall(bytes.fromhex("160301020001"))
-        with front.client() as http:
-            assert http.get("/").status == 200
-        assert slow.recv(100) == b""
+    with front.client() as http:
+        assert http.get("/").status == 200
+        front.write_conf(proxy=front.options["proxy"] + ' header-timeout = "300ms";')
+        front.reload()
+        eventually(lambda: front.reloads("ok") == 1, 10, "reloaded")
+        with socket.create_connection(("127.0.0.1", int(front.tls.split(":")[1])), 10) as slow:
+            slow.sendall(bytes.fromhex("160301020001"))
+            assert http.get("/").status == 200 and http.connects == 1
+            assert slow.recv(100) == b""
     eventually(lambda: front.metrics().get('r2shim_client_closes_total{reason="TLS_TIMEOUT"}') == 1, 5, "the reason is counted")
 
 
