@@ -67,6 +67,7 @@ conf_unref(struct conf **cp)
 		mem_free(c->prefixes[i].cache_control);
 		wipe(c->prefixes[i].token);
 	}
+	mem_free(c->proxies);
 	mem_free(c->balancers);
 	mem_free(c->prefixes);
 	for (size_t i = 0; i < c->ncertificates; i++) {

@@ -92,6 +92,7 @@ struct conf {
 	char *r2_access_key;	/* the id, wherever it came from */
 	char *redis_password;	/* NULL: none; secret */
 	char *admin_token;	/* NULL: none; secret */
+	struct network *proxies; /* proxy.trusted-proxies, parsed; trusted_proxies.n of them */
 	struct network *balancers; /* proxy.proxy-protocol, parsed; proxy_protocol.n of them */
 	struct conf_prefix *prefixes; /* longest url first */
 	size_t nprefixes;

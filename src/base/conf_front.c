@@ -2,14 +2,12 @@
 
 #include "base/mem.h"
 
-/* The list's networks in v, if it is not NULL. */
+/* The list's networks, in v. */
 static void
 check_networks(struct conf_loading *ld, const char *name, const struct conf_list *list, struct network *v)
 {
-	struct network unused;
-
 	for (size_t i = 0; i < list->n; i++)
-		if (!network_parse(list->v[i], v ? &v[i] : &unused))
+		if (!network_parse(list->v[i], &v[i]))
 			conf_mistake(ld, conf_pos_of(ld, name),
 			    "%s: \"%s\" is no network; write \"10.0.0.0/8\", \"::1\" or \"unix:\"", name, list->v[i]);
 }
@@ -19,7 +17,8 @@ conf_check_front(struct conf_loading *ld)
 {
 	struct conf *c = ld->c;
 
-	check_networks(ld, "proxy.trusted-proxies", &c->trusted_proxies, NULL);
+	c->proxies = mem_calloc(c->trusted_proxies.n, sizeof(*c->proxies));
+	check_networks(ld, "proxy.trusted-proxies", &c->trusted_proxies, c->proxies);
 	c->balancers = mem_calloc(c->proxy_protocol.n, sizeof(*c->balancers));
 	check_networks(ld, "proxy.proxy-protocol", &c->proxy_protocol, c->balancers);
 }

@@ -41,13 +41,22 @@ network_parse(const char *text, struct network *n)
 }
 
 static bool
-within(const struct network *n, int family, const uint8_t addr[16])
+within(const struct network *n, int family, const uint8_t *addr)
 {
 	unsigned whole = n->bits / 8, rest = n->bits % 8;
 
 	if (n->family != family || memcmp(n->addr, addr, whole) != 0)
 		return false;
 	return rest == 0 || (n->addr[whole] >> (8 - rest)) == (addr[whole] >> (8 - rest));
+}
+
+bool
+network_holds(const struct network *v, size_t n, int family, const void *addr)
+{
+	for (size_t i = 0; i < n; i++)
+		if (within(&v[i], family, addr))
+			return true;
+	return false;
 }
 
 bool
@@ -60,8 +69,10 @@ network_has(const struct network *v, size_t n, const char *peer)
 
 	if (n == 0 || (!is_unix && !parse_addr(peer, &family, addr)))
 		return false;
+	if (!is_unix)
+		return network_holds(v, n, family, addr);
 	for (i = 0; i < n; i++)
-		if (is_unix ? v[i].family == AF_UNIX : within(&v[i], family, addr))
+		if (v[i].family == AF_UNIX)
 			return true;
 	return false;
 }

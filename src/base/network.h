@@ -17,6 +17,8 @@ struct network {
 
 /* False: that is no network. */
 bool network_parse(const char *text, struct network *n);
+/* Does one of them hold the address of family AF_INET (4 bytes) or AF_INET6 (16)? */
+bool network_holds(const struct network *v, size_t n, int family, const void *addr);
 /* Does one of them hold the peer: an address without port, or "unix:"? What is neither is in none. */
 bool network_has(const struct network *v, size_t n, const char *peer);
 

@@ -93,6 +93,7 @@ http_conn_close(struct http_conn *c, enum http_close why)
 	http_out_fini(&c->w->out);
 	http_in_release(c);
 	http_server_enter(s);
+	http_address_leave(c);
 	http_server_conn_gone(s);
 	if (in_request)
 		s->cb.on_done(c, ok, why);

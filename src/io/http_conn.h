@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/list.h"
+#include "base/map.h"
 #include "base/str.h"
 #include "io/http1.h"
 #include "io/http_out.h"
@@ -30,6 +31,7 @@ struct http_server {
 	void *arg;
 	struct list listeners, conns;
 	unsigned nconns;
+	struct map *addresses;	/* clients with connections that are counted; see http_address.c */
 	unsigned port, tls_port;
 	struct tls_server *tls;	/* for connections to come; NULL: no listener needs it */
 	unsigned busy;		/* calls of ours on the stack: the memory must stay */
@@ -104,6 +106,7 @@ struct http_conn {
 	bool crossed : 1;		/* TLS has to write before it can read on */
 	bool shaken : 1;		/* the handshake's end is counted */
 	bool bye : 1;			/* the client knows that nothing more comes */
+	bool counted : 1;		/* see http_address.c */
 };
 
 /* tls: NULL for a plain connection. */
@@ -134,6 +137,11 @@ void http_in_release(struct http_conn *c);
 void http_in_settle(struct http_conn *c);
 /* What is counted of a handshake, once: its end, whichever. */
 void http_in_note_handshake(struct http_conn *c, const char *result);
+
+/* http_address.c: counts the connection for its client's address, unless nobody limits that. False: it is one too many, and must be
+ * closed. The address must not change until it has left. */
+bool http_address_enter(struct http_conn *c);
+void http_address_leave(struct http_conn *c);
 
 /* Of http_server.c. */
 void http_server_conn_gone(struct http_server *s);

@@ -18,7 +18,8 @@ http_conn_has_preface(const struct http_server *s, struct http_conn *c)
 	return s->o.nbalancers > 0 && network_has(s->o.balancers, s->o.nbalancers, http_conn_peer(c));
 }
 
-static void
+/* False: the balancer speaks for itself. */
+static bool
 set_peer(struct http_conn *c, const struct proxyproto *x)
 {
 	union {
@@ -34,8 +35,9 @@ set_peer(struct http_conn *c, const struct proxyproto *x)
 	else if (x->family == AF_INET6)
 		memcpy(&a.v6.sin6_addr, x->addr, sizeof a.v6.sin6_addr);
 	else
-		return;
+		return false;
 	http_conn_set_from(c, &a.sa);
+	return true;
 }
 
 /* The server stops: an idle connection's time, and no more. */
@@ -81,8 +83,9 @@ http_conn_step_preface(struct http_conn *c)
 		return true;
 	}
 	if (step == PROXYPROTO_DONE) {
-		set_peer(c, &c->w->preface);
 		http_conn_begin(c);
+		if (set_peer(c, &c->w->preface) && !http_address_enter(c))
+			http_conn_close(c, HTTP_CLOSE_ADDRESS_LIMIT);
 	}
 	return true;
 }

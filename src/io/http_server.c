@@ -51,6 +51,7 @@ http_server_leave(struct http_server *s)
 		mem_free(w);
 	}
 	str_fini(&s->reply);
+	map_free(&s->addresses);
 	tls_server_free(&s->tls);
 	mem_free(s);
 }
@@ -117,6 +118,9 @@ accepted(struct http_server *s, int fd, const struct sockaddr *sa, bool tls)
 		loop_timer_set(&s->sweep, sweep_ms(s));
 	if (s->cb.on_open)
 		s->cb.on_open(c);
+	/* Of a balancer's it is not known yet whose it is. */
+	if (c->state != CONN_PREFACE && !http_address_enter(c))
+		http_conn_close(c, HTTP_CLOSE_ADDRESS_LIMIT);
 }
 
 static void

@@ -44,11 +44,15 @@ struct http_server_opts {
 	uint64_t header_timeout, idle_timeout, body_timeout, write_timeout;
 	unsigned requests_max;		/* per connection; 0: no limit */
 	unsigned conns_max;		/* accepting pauses beyond */
+	unsigned conns_per_address;	/* at once from one client (http_address.c); more are closed; 0: no limit */
 	size_t out_high;		/* bytes queued for output above which http_conn_write returns false */
 	/* Networks whose connections must begin with a PROXY header (proxyproto.h); nobody else's may. The caller's, as long as the
 	 * options are in use. */
 	const struct network *balancers;
 	size_t nbalancers;
+	/* Networks that speak for many clients, whose connections conns_per_address does not count; the caller's, too. */
+	const struct network *proxies;
+	size_t nproxies;
 };
 
 struct http_server_cb {

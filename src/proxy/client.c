@@ -91,8 +91,11 @@ client_opts(const struct conf *c, struct http_server_opts *o)
 		.write_timeout = c->body_timeout,
 		.requests_max = 1000,
 		.conns_max = (unsigned)c->conns_max,
+		.conns_per_address = (unsigned)c->conns_per_address,
 		.out_high = 64 * 1024,
 		.balancers = c->balancers,
 		.nbalancers = c->proxy_protocol.n,
+		.proxies = c->proxies,
+		.nproxies = c->trusted_proxies.n,
 	};
 }

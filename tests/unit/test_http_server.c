@@ -832,6 +832,13 @@ test_timeouts(void **state)
 	hang_up(&k);
 }
 
+static void
+ask_hello(struct client *k)
+{
+	put(k, "GET /hello HTTP/1.1\r\n" H "\r\n");
+	see(k, "\r\n\r\nhello");
+}
+
 /* From a balancer's network the header comes first, and says who the client is. */
 static void
 test_balancer(void **state)
@@ -924,6 +931,82 @@ test_no_balancer(void **state)
 	see(&k, "400 Bad Request");
 	hang_up(&k);
 	hear("bad:START_LINE ");
+}
+
+/* As many at once as one address may have, and again when one has gone; those who speak for many have no limit. */
+static void
+test_address_limit(void **state)
+{
+	static const struct network local = {.family = AF_INET, .addr = {127}, .bits = 8};
+	struct client k, m, n;
+	(void)state;
+	opts.conns_per_address = 2;
+	http_server_set_opts(server, &opts);
+	dial(&k);
+	dial(&m);
+	ask_hello(&k);
+	ask_hello(&m);
+	dial(&n);
+	see_end(&n);
+	assert_int_equal(n.got.len, 0);
+	hang_up(&n);
+	assert_string_equal(said.p, "/hello ok:NONE /hello ok:NONE closed:ADDRESS_LIMIT ");
+	hang_up(&k);
+	hear("closed:CLIENT ");
+	dial(&k);
+	ask_hello(&k);
+	opts.proxies = &local;
+	opts.nproxies = 1;
+	http_server_set_opts(server, &opts);
+	dial(&n);
+	ask_hello(&n);
+	hang_up(&n);
+	hang_up(&m);
+	hang_up(&k);
+}
+
+/* Sends a PROXY header for addr and a request; true if it is answered, false if the connection is closed. */
+static bool
+asks_as(struct client *k, const char *family, const char *addr)
+{
+	char line[128];
+	snprintf(line, sizeof line, "PROXY %s %s %s 4660 443\r\nGET /hello HTTP/1.1\r\n" H "\r\n", family, addr, addr);
+	dial(k);
+	put(k, line);
+	while (!k->eof && !k->reset && !strstr(str_z(&k->got), "hello")) {
+		k->changed = false;
+		assert_true(loop_run_until(loop, &k->changed, SOON));
+	}
+	return !k->eof && !k->reset;
+}
+
+/* Behind a balancer the address counts that it names: an IPv6 network of 64 bits is one. What it sends itself does not count. */
+static void
+test_address_limit_balanced(void **state)
+{
+	static const struct network net = {.family = AF_INET, .addr = {127}, .bits = 8};
+	struct client k[6];
+	size_t i;
+	(void)state;
+	opts.balancers = &net;
+	opts.nbalancers = 1;
+	opts.conns_per_address = 1;
+	http_server_set_opts(server, &opts);
+	assert_true(asks_as(&k[0], "TCP4", "192.0.2.7"));
+	assert_true(asks_as(&k[1], "TCP4", "192.0.2.8"));
+	assert_true(asks_as(&k[2], "TCP6", "2001:db8::7"));
+	assert_true(asks_as(&k[3], "TCP6", "2001:db8:0:1::7"));
+	assert_false(asks_as(&k[4], "TCP4", "192.0.2.7"));
+	assert_false(asks_as(&k[5], "TCP6", "2001:db8::ffff:8"));
+	for (i = 0; i < 6; i++)
+		hang_up(&k[i]);
+	for (i = 0; i < 2; i++) {
+		dial(&k[i]);
+		put(&k[i], "PROXY UNKNOWN\r\n");
+		ask_hello(&k[i]);
+	}
+	hang_up(&k[0]);
+	hang_up(&k[1]);
 }
 
 static void
@@ -1123,6 +1206,8 @@ main(void)
 	    TEST(test_timeouts),
 	    TEST(test_balancer),
 	    TEST(test_no_balancer),
+	    TEST(test_address_limit),
+	    TEST(test_address_limit_balanced),
 	    TEST(test_limits),
 	    TEST(test_starved),
 	    TEST(test_drain),
