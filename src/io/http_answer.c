@@ -3,6 +3,7 @@
  * the connection's next turn, or, inside a callback, right after it. Only large writes go out at once, to save the copy.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -11,6 +12,7 @@
 #include "base/str.h"
 #include "io/http_conn.h"
 
+#define SPLICE_TURN (1 << 20)	/* bytes of one call of http_conn_splice, about */
 #define DIRECT 8192	/* bytes from which a system call is cheaper than a copy that may be joined with others */
 
 /* The request was given up and nobody was told yet, or it is over. */
@@ -210,6 +212,63 @@ http_conn_sendfile(struct http_conn *c, int fd, uint64_t off, uint64_t n)
 	}
 	http_out_add_file(&c->w->out, fd, off, n);
 	announced(c);
+}
+
+/* What is in the pipe follows what is queued. False: the socket takes no more, or is broken. */
+static bool
+send_pipe(struct http_conn *c, struct pipes_pipe *pipe, uint64_t n)
+{
+	uint64_t sent;
+	http_out_add_pipe(&c->w->out, pipe, n);
+	switch (http_out_flush(&c->w->out, c->fd.fd, NULL, &sent)) {
+	case HTTP_OUT_EMPTY:
+		return true;
+	case HTTP_OUT_FULL:
+		http_conn_blocked(c);
+		return false;
+	case HTTP_OUT_TURN:
+		return false;
+	case HTTP_OUT_CUT:
+	case HTTP_OUT_ERROR:
+	default:
+		give_up(c, errno == EPIPE || errno == ECONNRESET ? HTTP_CLOSE_CLIENT_ABORT : HTTP_CLOSE_SOCKET);
+		return false;
+	}
+}
+
+ssize_t
+http_conn_splice(struct http_conn *c, int from, uint64_t max, bool *full)
+{
+	ssize_t n = 0, got = 0;
+	*full = false;
+	errno = EOPNOTSUPP;
+	if (dead(c) || c->tls || c->framing != SEND_LENGTH || c->blocked || c->w->out.files > 0)
+		return -1;
+	ASSERT(c->started && !c->ended && max <= c->w->left);
+	while (max > 0 && n < SPLICE_TURN && !*full) {
+		struct pipes_pipe *pipe = pipes_take(&c->server->pipes);
+		if (!pipe) {
+			errno = EOPNOTSUPP;
+			got = -1;
+			break;
+		}
+		got = splice(from, NULL, pipe->in, NULL, max < PIPES_ROOM ? (size_t)max : PIPES_ROOM, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+		if (got <= 0) {
+			int why = errno == EINVAL ? EOPNOTSUPP : errno;
+			pipes_give(pipe, true);
+			errno = why;
+			break;
+		}
+		max -= (uint64_t)got;
+		n += got;
+		c->w->left -= (uint64_t)got;
+		*full = !send_pipe(c, pipe, (uint64_t)got);
+	}
+	if (n == 0)
+		return got;
+	http_conn_kick(c);
+	c->want_drain = *full;
+	return n;
 }
 
 void

@@ -474,7 +474,7 @@ step(struct http_conn *c)
 		return expire(c);
 	if (flush(c))
 		return true;
-	if (c->want_drain && c->w->out.bytes < s->o.out_high / 2 && c->state == CONN_REQUEST) {
+	if (c->want_drain && c->w->out.bytes < s->o.out_high / 2 && c->w->out.files == 0 && c->state == CONN_REQUEST) {
 		c->want_drain = false;
 		if (s->cb.on_drain && !c->ended)
 			s->cb.on_drain(c);

@@ -42,6 +42,7 @@ struct http_server {
 	bool starved;		/* no descriptors: accepting pauses until retry fires */
 	struct loop_timer retry;
 	struct loop_timer sweep;	/* looks for connections past their deadlines */
+	struct pipes pipes;	/* for http_conn_splice */
 	struct str reply;	/* the head that is being written */
 	int64_t date_s;
 	char date[40];

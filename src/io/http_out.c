@@ -1,6 +1,7 @@
 #include "io/http_out.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
@@ -19,6 +20,7 @@ struct http_chunk {
 	uint64_t off, n;	/* what is left, in data or in the file */
 	size_t cap;
 	int fd;			/* -1: memory */
+	struct pipes_pipe *pipe;	/* NULL: memory or a file; else n bytes are in it, and fd is its end */
 	char data[];
 };
 
@@ -40,7 +42,10 @@ drop_first(struct http_out *o)
 	o->first = c->next;
 	if (!o->first)
 		o->last = NULL;
-	if (c->fd >= 0) {
+	if (c->pipe) {
+		pipes_give(c->pipe, c->n == 0);
+		o->files--;
+	} else if (c->fd >= 0) {
 		close(c->fd);
 		o->files--;
 	} else {
@@ -69,6 +74,7 @@ http_out_add(struct http_out *o, const void *p, size_t n)
 		c->off = c->n = 0;
 		c->cap = cap;
 		c->fd = -1;
+		c->pipe = NULL;
 		append(o, c);
 	}
 	memcpy(c->data + c->off + c->n, p, n);
@@ -85,6 +91,17 @@ http_out_add_file(struct http_out *o, int fd, uint64_t off, uint64_t n)
 	c->n = n;
 	c->cap = 0;
 	c->fd = fd;
+	c->pipe = NULL;
+	append(o, c);
+	o->files++;
+}
+
+void
+http_out_add_pipe(struct http_out *o, struct pipes_pipe *pipe, uint64_t n)
+{
+	struct http_chunk *c = mem_alloc(sizeof *c);
+	ASSERT(n > 0);
+	*c = (struct http_chunk) {.n = n, .fd = pipe->out, .pipe = pipe};
 	append(o, c);
 	o->files++;
 }
@@ -151,7 +168,8 @@ flush_file(struct http_out *o, int sock, uint64_t *sent)
 	off_t off = (off_t)c->off;
 	ssize_t n;
 	do
-		n = sendfile(sock, c->fd, &off, c->n < TURN ? (size_t)c->n : TURN);
+		n = c->pipe ? splice(c->fd, NULL, sock, NULL, (size_t)c->n, SPLICE_F_MOVE | SPLICE_F_NONBLOCK)
+		    : sendfile(sock, c->fd, &off, c->n < TURN ? (size_t)c->n : TURN);
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return refused();

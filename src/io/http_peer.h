@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/err.h"
 #include "base/metrics.h"
@@ -48,6 +49,9 @@ struct http_peer_cb {
 	void (*on_head)(void *arg, const struct http1_head *h);
 	/* Decoded body bytes; all are to be taken. After http_peer_pause none come. */
 	void (*on_data)(void *arg, const void *p, size_t n);
+	/* Optional: up to max bytes of a body of known length may be moved off the socket, which does not block, by other means than
+	 * on_data: how many were; 0 at its end of file; -1 with errno, EOPNOTSUPP to have them by on_data now. May pause. */
+	ssize_t (*on_splice)(void *arg, int fd, uint64_t max);
 	/* The queue is below half after a write that returned false. */
 	void (*on_drain)(void *arg);
 	/* The end. ERR_OK: the answer is complete; else why not: TIMEOUT, CONNECT (TLS that could not be agreed on is that, too), CLOSED,

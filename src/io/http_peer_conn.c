@@ -1,4 +1,4 @@
-/* A connection of http_peer.h: its states, its limits of time, and its bytes: conn_recv and conn_send alone move them. */
+/* A connection of http_peer.h: its states, its limits of time, and its bytes: conn_recv, conn_send and conn_splice alone move them. */
 #include <errno.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -10,7 +10,9 @@
 #include "io/http_peer_i.h"
 
 enum {
-	READS_A_TURN = 4 /* then others' turn */
+	READS_A_TURN = 4,		/* then others' turn */
+	SPLICE_HEAD = 16 * 1024,	/* of the first recv, where the rest may be spliced */
+	SPLICE_LEAST = 48 * 1024	/* below it a copy is cheaper */
 };
 
 static void on_event(void *arg, int what);
@@ -114,11 +116,43 @@ conn_silent(struct peer_conn *c)
 	return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
 }
 
+/* Where the body may be spliced, little of it is to come with the head. */
+static size_t
+conn_read_size(const struct peer_conn *c)
+{
+	bool may = c->state == PEER_CONN_ACTIVE && c->tls == NULL && c->req->cb->on_splice != NULL && !c->answered;
+
+	return may ? SPLICE_HEAD : sizeof c->peer->buf;
+}
+
 /* Is there more to be read now? The socket tells of what TLS has not read; behind a full record there is mostly another. */
 static bool
-conn_has_more(const struct peer_conn *c, size_t n)
+conn_has_more(const struct peer_conn *c, size_t n, size_t wanted)
 {
-	return c->tls != NULL ? n >= TLS_RECORD || tls_pending(c->tls) : n == sizeof c->peer->buf;
+	return c->tls != NULL ? n >= TLS_RECORD || tls_pending(c->tls) : n == wanted;
+}
+
+/* Is what comes now nothing but bytes of the body, so many that it pays? */
+static bool
+may_splice(const struct peer_conn *c)
+{
+	return c->state == PEER_CONN_ACTIVE && c->tls == NULL && c->req->cb->on_splice != NULL && c->req->head_done && c->in.len == 0 &&
+	    c->body.framing == HTTP1_LENGTH && c->body.left >= SPLICE_LEAST;
+}
+
+/* As recv; what was moved is accounted for. */
+static ssize_t
+conn_splice(struct peer_conn *c)
+{
+	struct http_peer_req *r = c->req;
+	ssize_t n = TRIP(c->peer->o.name, "read") ? -1 : r->cb->on_splice(r->arg, c->fd.fd, c->body.left);
+
+	if (n > 0) {
+		ASSERT((uint64_t)n <= c->body.left);
+		c->body.left -= (uint64_t)n;
+		c->body.total += (uint64_t)n;
+	}
+	return n;
 }
 
 void
@@ -306,6 +340,32 @@ lost(struct peer_conn *c, bool orderly)
 	peer_req_fail(c, ERR_CLOSED, r->head_done ? "the answer was cut short" : orderly ? "closed before it answered" : "reset before it answered");
 }
 
+static bool
+is_later(ssize_t n)
+{
+	return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR);
+}
+
+/* Moves what there is of the body. False: it has to be read. */
+static bool
+splice_on(struct peer_conn *c)
+{
+	ssize_t n = conn_splice(c);
+
+	if (n < 0 && errno == EOPNOTSUPP)
+		return false;
+	if (is_later(n))
+		return true;
+	if (n <= 0) {
+		lost(c, n == 0);
+		return true;
+	}
+	peer_conn_touch(c);
+	if (c->body.left == 0)
+		peer_answer_end(c, 0);
+	return true;
+}
+
 /* What the socket and TLS have. */
 static void
 read_on(struct peer_conn *c)
@@ -315,9 +375,13 @@ read_on(struct peer_conn *c)
 	int i;
 
 	for (i = 0; i < READS_A_TURN; i++) {
-		ssize_t n = conn_recv(c, peer->buf, sizeof peer->buf);
+		size_t size = conn_read_size(c);
+		ssize_t n;
 
-		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) {
+		if (may_splice(c) && splice_on(c))
+			return;
+		n = conn_recv(c, peer->buf, size);
+		if (is_later(n)) {
 			if (c->tls != NULL)
 				peer_conn_want(c);
 			return;
@@ -334,7 +398,7 @@ read_on(struct peer_conn *c)
 		peer_conn_touch(c);
 		c->answered = true;
 		peer_answer_feed(c, peer->buf, (size_t)n);
-		if (c->state != PEER_CONN_ACTIVE || c->serial != serial || c->req->paused || !conn_has_more(c, (size_t)n))
+		if (c->state != PEER_CONN_ACTIVE || c->serial != serial || c->req->paused || !conn_has_more(c, (size_t)n, size))
 			return;
 	}
 	/* The socket does not tell of what TLS has read ahead. */

@@ -50,6 +50,7 @@ http_server_leave(struct http_server *s)
 		s->store = w->next;
 		mem_free(w);
 	}
+	pipes_fini(&s->pipes);
 	str_fini(&s->reply);
 	map_free(&s->addresses);
 	tls_server_free(&s->tls);

@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/err.h"
 #include "base/network.h"
@@ -129,6 +130,10 @@ void http_conn_tunnel(struct http_conn *c, const struct str *head);
 bool http_conn_write(struct http_conn *c, const void *p, size_t n);
 /* Queues a file's range; the descriptor is the connection's from now on and is closed by it. */
 void http_conn_sendfile(struct http_conn *c, int fd, uint64_t off, uint64_t n);
+/* Moves up to max bytes, which must not be more than the answer still owes, from a socket that does not block to the client, without
+ * copying them: how many; 0 at its end of file; -1 with errno of the socket's (EAGAIN: nothing is there now), or with EOPNOTSUPP where
+ * that is not possible now: read and write. *full: wait for on_drain (the bytes were taken all the same). */
+ssize_t http_conn_splice(struct http_conn *c, int from, uint64_t max, bool *full);
 /* The answer is complete. Fewer bytes than announced: the connection is closed abnormally. */
 void http_conn_end(struct http_conn *c);
 /* Gives up: closes so that the client sees a cut answer, never a complete one. on_done(ok = false) follows. */

@@ -145,7 +145,7 @@ on_done(void *arg, enum err e, bool sent, const char *why)
 	request_go(r, request_answer(r, 503, "Retry-After: 5\r\n", "the application cannot say whether this is allowed"));
 }
 
-static const struct http_peer_cb callbacks = { on_head, on_data, on_drain, on_done };
+static const struct http_peer_cb callbacks = { .on_head = on_head, .on_data = on_data, .on_drain = on_drain, .done = on_done };
 
 static enum request_step
 ask(struct request *r)

@@ -1,4 +1,5 @@
 /* FORWARD: a request goes to the upstream, its answer comes back; streamed both ways, nothing is kept whole. */
+#include <errno.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -118,6 +119,25 @@ on_data(void *arg, const void *p, size_t n)
 		http_peer_pause(r->pass.up);
 }
 
+static ssize_t
+on_splice(void *arg, int fd, uint64_t max)
+{
+	struct request *r = arg;
+	bool full;
+	ssize_t n;
+
+	if (r->step == STEP_ACCEL) {
+		errno = EOPNOTSUPP;
+		return -1;
+	}
+	n = http_conn_splice(r->conn, fd, max, &full);
+	if (n > 0)
+		r->sent += (uint64_t)n;
+	if (full)
+		http_peer_pause(r->pass.up);
+	return n;
+}
+
 static void
 on_drain(void *arg)
 {
@@ -163,7 +183,7 @@ on_done(void *arg, enum err e, bool sent, const char *why)
 	request_go(r, request_answer(r, e == ERR_TIMEOUT ? 504 : 502, NULL, reason(e)));
 }
 
-static const struct http_peer_cb callbacks = { on_head, on_data, on_drain, on_done };
+static const struct http_peer_cb callbacks = { on_head, on_data, on_splice, on_drain, on_done };
 
 enum request_step
 step_forward(struct request *r)

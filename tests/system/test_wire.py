@@ -51,7 +51,7 @@ class LoggingNginx(harness.Nginx):
         conf.write_text(conf.read_text().replace("access_log off;", f"log_format line escape=none '$status $request_method $request_uri'; access_log {self.log} line;"))
 
 
-def make_proxy(folder, upstream, upstream_extra=""):
+def make_proxy(folder, upstream, upstream_extra="", proxy='header-timeout = "300ms"; body-timeout = "300ms";'):
     """Our proxy, in dual-write, without Redis and R2; started."""
     media, secret = folder / "media", folder / "secret"
     media.mkdir()
@@ -59,10 +59,10 @@ def make_proxy(folder, upstream, upstream_extra=""):
     (media / "file.txt").write_bytes(b"a file")
     secret.write_text("nothing")
     secret.chmod(0o600)
-    proxy = Proxy(folder / "proxy", upstream=upstream, upstream_extra=upstream_extra, media=media, endpoint="http://127.0.0.1:1", bucket="media",
-                  key_id="AKID", secret_file=secret, redis="127.0.0.1:1", policy="async", proxy='header-timeout = "300ms"; body-timeout = "300ms";')
-    proxy.write_phase("dual-write")
-    return proxy.start()
+    made = Proxy(folder / "proxy", upstream=upstream, upstream_extra=upstream_extra, media=media, endpoint="http://127.0.0.1:1", bucket="media",
+                  key_id="AKID", secret_file=secret, redis="127.0.0.1:1", policy="async", proxy=proxy)
+    made.write_phase("dual-write")
+    return made.start()
 
 
 class Wire:
