@@ -62,6 +62,7 @@ http_conn_pause(struct http_conn *c)
 		return;
 	c->paused = true;
 	c->read_by = 0;
+	c->w->body_rate.since = 0;
 }
 
 void

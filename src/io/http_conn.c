@@ -201,6 +201,19 @@ expire(struct http_conn *c)
 	return true;
 }
 
+/* The sweep found the client too slow; unless it has been waited for in vain no longer meanwhile. */
+static bool
+give_up_slow(struct http_conn *c)
+{
+	enum http_close why = c->w->slow;
+	c->w->slow = HTTP_CLOSE_NONE;
+	if (why == HTTP_CLOSE_BODY_RATE && c->state == CONN_REQUEST && http_conn_awaits_body(c))
+		fail_request(c, 408, "the body came too slowly", why);
+	else if (why == HTTP_CLOSE_WRITE_RATE && c->state == CONN_REQUEST && c->blocked)
+		http_conn_close(c, why);
+	return true;
+}
+
 void
 http_conn_blocked(struct http_conn *c)
 {
@@ -256,6 +269,8 @@ begin_request(struct http_conn *c, size_t head_len)
 	c->expect = h->expect_continue;
 	c->asked = c->paused = c->end_told = c->started = c->ended = c->tunnel = c->want_drain = false;
 	c->w->left = 0;
+	c->w->body_rate.since = c->w->out_rate.since = 0;
+	c->w->slow = HTTP_CLOSE_NONE;
 	http1_body_init(&c->w->body, h->framing, h->content_length);
 	c->body_done = h->framing == HTTP1_NO_BODY || (h->framing == HTTP1_LENGTH && h->content_length == 0);
 	s->cb.on_request(c, h);
@@ -472,6 +487,8 @@ step(struct http_conn *c)
 	}
 	if (c->expired)
 		return expire(c);
+	if (c->w->slow != HTTP_CLOSE_NONE)
+		return give_up_slow(c);
 	if (flush(c))
 		return true;
 	if (c->want_drain && c->w->out.bytes < s->o.out_high / 2 && c->w->out.files == 0 && c->state == CONN_REQUEST) {

@@ -63,6 +63,12 @@ enum http_conn_state {
 /* What the bytes given to http_conn_write become. */
 enum http_conn_framing { SEND_RAW, SEND_LENGTH, SEND_CHUNKED, SEND_NOTHING };
 
+/* What moved since when (http_rate.c). */
+struct http_rate {
+	uint64_t since;			/* monotonic ms; 0: the client is not waited for */
+	uint64_t bytes;			/* of the connection, as the kernel counts them */
+};
+
 /* What a connection needs while something is going on. Taken from the server's store and given back when it idles, so that a
  * connection that waits costs little. */
 struct http_work {
@@ -77,6 +83,8 @@ struct http_work {
 	unsigned scan;			/* see http1_parse_request */
 	struct http1_body body;
 	unsigned discarded;
+	struct http_rate body_rate, out_rate;
+	enum http_close slow;		/* found by the sweep: BODY_RATE or WRITE_RATE */
 
 	struct http_out out;
 	uint64_t left;			/* bytes that the answer still owes */
@@ -143,6 +151,10 @@ void http_in_note_handshake(struct http_conn *c, const char *result);
  * closed. The address must not change until it has left. */
 bool http_address_enter(struct http_conn *c);
 void http_address_leave(struct http_conn *c);
+
+/* http_rate.c: is its request's body awaited; what is slower than min_rate, or HTTP_CLOSE_NONE. Called by each sweep. */
+bool http_conn_awaits_body(const struct http_conn *c);
+enum http_close http_rate_check(struct http_conn *c, uint64_t now);
 
 /* Of http_server.c. */
 void http_server_conn_gone(struct http_server *s);

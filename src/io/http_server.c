@@ -85,7 +85,8 @@ http_server_conn_gone(struct http_server *s)
 static uint64_t
 sweep_ms(const struct http_server *s)
 {
-	const uint64_t times[] = {s->o.header_timeout, s->o.idle_timeout, s->o.body_timeout, s->o.write_timeout};
+	const uint64_t times[] = {s->o.header_timeout, s->o.idle_timeout, s->o.body_timeout, s->o.write_timeout,
+	    s->o.min_rate > 0 ? s->o.min_rate_after : 0};
 	uint64_t ms = SWEEP_MAX_MS * 8;
 	for (size_t i = 0; i < sizeof times / sizeof *times; i++)
 		if (times[i] > 0 && times[i] < ms)
@@ -103,6 +104,12 @@ on_sweep(void *arg)
 		struct http_conn *c = LIST_ENTRY(it, struct http_conn, node);
 		if ((c->read_by > 0 && c->read_by <= now) || (c->w && c->w->write_by > 0 && c->w->write_by <= now)) {
 			c->expired = true;
+			http_conn_kick(c);
+			continue;
+		}
+		enum http_close slow = http_rate_check(c, now);
+		if (slow != HTTP_CLOSE_NONE) {
+			c->w->slow = slow;
 			http_conn_kick(c);
 		}
 	}

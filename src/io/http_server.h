@@ -43,6 +43,9 @@ const char *http_close_name(enum http_close r);
 struct http_server_opts {
 	struct http1_limits limits;
 	uint64_t header_timeout, idle_timeout, body_timeout, write_timeout;
+	/* A body that comes, or an answer that is taken, at fewer bytes a second over min_rate_after ms is given up; time in which we
+	 * make the client wait is not counted. TCP only. 0: no limit. */
+	uint64_t min_rate, min_rate_after;
 	unsigned requests_max;		/* per connection; 0: no limit */
 	unsigned conns_max;		/* accepting pauses beyond */
 	unsigned conns_per_address;	/* at once from one client (http_address.c); more are closed; 0: no limit */

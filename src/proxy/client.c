@@ -89,6 +89,8 @@ client_opts(const struct conf *c, struct http_server_opts *o)
 		.idle_timeout = c->idle_timeout,
 		.body_timeout = c->body_timeout,
 		.write_timeout = c->body_timeout,
+		.min_rate = c->min_rate,
+		.min_rate_after = c->min_rate_after,
 		.requests_max = 1000,
 		.conns_max = (unsigned)c->conns_max,
 		.conns_per_address = (unsigned)c->conns_per_address,

@@ -1009,6 +1009,107 @@ test_address_limit_balanced(void **state)
 	hang_up(&k[1]);
 }
 
+/* Every few ms a byte of a body, until the server has had enough or the test. */
+static void
+trickle(struct client *k, unsigned bytes)
+{
+	for (unsigned i = 0; i < bytes && !k->eof && !k->reset; i++) {
+		put(k, "x");
+		turns(5);
+	}
+}
+
+/* A body of 200 bytes a second, where 20000 are the least; the timeouts for pauses are far away. */
+static void
+test_slow_body(void **state)
+{
+	struct client k;
+	(void)state;
+	opts.min_rate = 20000;
+	opts.min_rate_after = 100;
+	http_server_set_opts(server, &opts);
+	dial(&k);
+	put(&k, "POST /echo HTTP/1.1\r\n" H "Content-Length: 1000\r\n\r\n");
+	hear("/echo");
+	trickle(&k, 999);
+	see(&k, "408 Request Timeout");
+	see_end(&k);
+	hang_up(&k);
+	hear("/echo failed:BODY_RATE closed:BODY_RATE ");
+	/* Fast enough. */
+	opts.min_rate = 10;
+	http_server_set_opts(server, &opts);
+	str_clear(&said);
+	dial(&k);
+	put(&k, "POST /echo HTTP/1.1\r\n" H "Content-Length: 100\r\n\r\n");
+	trickle(&k, 100);
+	see(&k, "200 OK");
+	hang_up(&k);
+	hear("/echo end ok:NONE ");
+}
+
+/* Who is made to wait is not slow, nor is one who waits for his answer; afterwards the rate counts again. */
+static void
+test_slow_is_us(void **state)
+{
+	struct client k;
+	(void)state;
+	opts.min_rate = 1000000;
+	opts.min_rate_after = 40;
+	http_server_set_opts(server, &opts);
+	dial(&k);
+	put(&k, "POST /held HTTP/1.1\r\n" H "Content-Length: 10\r\n\r\nx");
+	hear("/held");
+	turns(200);
+	http_conn_read_body(held);
+	http_conn_pause(held);
+	turns(200);
+	assert_non_null(held);
+	assert_false(k.eof);
+	http_conn_resume(held);
+	hear("failed:BODY_RATE closed:BODY_RATE ");
+	hang_up(&k);
+	str_clear(&said);
+	dial(&k);
+	put(&k, "GET /held HTTP/1.1\r\n" H "\r\n");
+	hear("/held");
+	start(held, 200, 10);
+	http_conn_write(held, "x", 1);
+	turns(200);
+	assert_non_null(held);
+	http_conn_write(held, "123456789", 9);
+	http_conn_end(held);
+	see(&k, "x123456789");
+	hang_up(&k);
+}
+
+/* One that reads nothing of 16 MB. */
+static void
+test_slow_reader(void **state)
+{
+	struct client k;
+	char piece[4096];
+	(void)state;
+	opts.min_rate = 500;
+	opts.min_rate_after = 100;
+	http_server_set_opts(server, &opts);
+	dial_deaf(&k);
+	put(&k, "GET /produce HTTP/1.1\r\n" H "\r\n");
+	hear("closed:");
+	assert_string_equal(said.p, "/produce failed:WRITE_RATE closed:WRITE_RATE ");
+	hang_up(&k);
+	/* One that reads on, in small pieces, is not, however long it takes. */
+	str_clear(&said);
+	dial_deaf(&k);
+	put(&k, "GET /produce HTTP/1.1\r\n" H "\r\n");
+	for (int i = 0; i < 80; i++) {
+		(void)recv(k.fd, piece, sizeof piece, MSG_DONTWAIT);
+		turns(5);
+	}
+	assert_string_equal(said.p, "/produce ");
+	hang_up(&k);
+}
+
 static void
 test_limits(void **state)
 {
@@ -1206,6 +1307,9 @@ main(void)
 	    TEST(test_timeouts),
 	    TEST(test_balancer),
 	    TEST(test_no_balancer),
+	    TEST(test_slow_body),
+	    TEST(test_slow_is_us),
+	    TEST(test_slow_reader),
 	    TEST(test_address_limit),
 	    TEST(test_address_limit_balanced),
 	    TEST(test_limits),
