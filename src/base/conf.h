@@ -30,6 +30,7 @@ enum {
 	OPTF_ADDR = 128		/* "host:port", "[v6]:port" or "unix:/path" */
 };
 
+enum { CONF_SERVERS_MAX = 16 };	/* upstream.address and those of upstream.more */
 /* What a media prefix may be used for; none given is upstream. */
 enum conf_class { CONF_CLASS_UPSTREAM, CONF_CLASS_PUBLIC, CONF_CLASS_AUTHORIZED, CONF_CLASS_DENY };
 /* Who carries out PUT and DELETE on a media URL. NONE: passed through untouched. */

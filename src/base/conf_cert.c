@@ -71,20 +71,6 @@ check_any_listener(struct conf_loading *ld)
 		conf_mistake(ld, pos, "proxy.listen is missing: addresses to listen on, like [ \"127.0.0.1:8080\" ]; or proxy.tls-listen");
 }
 
-/* TLS towards the upstream: who is it? */
-static void
-check_upstream_tls(struct conf_loading *ld)
-{
-	const struct conf *c = ld->c;
-	const char *name = c->upstream_ca_file ? "upstream.ca-file" : "upstream.server-name";
-
-	if (!c->upstream_tls && (c->upstream_ca_file || c->upstream_server_name))
-		conf_mistake(ld, conf_pos_of(ld, name), "%s without upstream.tls = true; add it, or leave the other out", name);
-	if (c->upstream_tls && !c->upstream_server_name && c->upstream && strncmp(c->upstream, "unix:", 5) == 0)
-		conf_mistake(ld, conf_pos_of(ld, "upstream.tls"),
-		    "upstream.tls over a Unix socket needs upstream.server-name: the name that the certificate must bear");
-}
-
 void
 conf_check_certificates(struct conf_loading *ld)
 {
@@ -92,7 +78,6 @@ conf_check_certificates(struct conf_loading *ld)
 
 	for (size_t i = 0; i < c->ncertificates; i++)
 		check_one(ld, &c->certificates[i], ld->list_pos[CONF_LIST_CERTIFICATES][i]);
-	check_upstream_tls(ld);
 	check_any_listener(ld);
 	if (c->tls_listen.n > 0 && c->ncertificates == 0)
 		conf_mistake(ld, conf_pos_of(ld, "proxy.tls-listen"), "proxy.tls-listen needs a certificate: add certificates = ( %s ) to proxy",

@@ -465,18 +465,6 @@ check_state_dir(struct conf_loading *ld)
 	free(state);
 }
 
-/* The upstream must not be one of our own listeners. */
-static void
-check_upstream(struct conf_loading *ld, const struct conf_list *listeners, const char *name)
-{
-	const char *upstream = ld->c->upstream;
-
-	for (size_t i = 0; i < listeners->n; i++)
-		if (upstream && strcmp(listeners->v[i], upstream) == 0)
-			conf_mistake(ld, conf_pos_of(ld, "upstream.address"),
-			    "upstream.address = \"%s\" is our own %s; name the server behind us", upstream, name);
-}
-
 static void
 check_listeners(struct conf_loading *ld)
 {
@@ -486,8 +474,6 @@ check_listeners(struct conf_loading *ld)
 	uint64_t port;
 	size_t len;
 
-	check_upstream(ld, &c->listen, "proxy.listen");
-	check_upstream(ld, &c->tls_listen, "proxy.tls-listen");
 	if (!c->admin_listen || strncmp(c->admin_listen, "unix:", 5) == 0)
 		return;
 	host = split_address(c->admin_listen, &len, &port);
@@ -507,6 +493,7 @@ conf_check(struct conf_loading *ld)
 	check_site(ld);
 	check_state_dir(ld);
 	check_listeners(ld);
+	conf_check_upstream(ld);
 	conf_check_certificates(ld);
 	conf_check_front(ld);
 	check_r2(ld);

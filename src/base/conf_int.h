@@ -98,6 +98,8 @@ void conf_read_list(struct conf_loading *ld, const struct conf_list_of *l, const
 /* Reads the main file and what it includes: unreadable or world-writable files, integers that libconfig would wrap.
  * False if libconfig must not see it (it exits on a folder). */
 bool conf_scan(struct conf_loading *ld);
+/* conf_upstream.c: the application's servers. */
+void conf_check_upstream(struct conf_loading *ld);
 /* conf_front.c: what concerns clients and the proxies in front. */
 void conf_check_front(struct conf_loading *ld);
 /* Resolves paths, reads secrets, and checks what a value means. */

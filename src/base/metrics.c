@@ -70,7 +70,8 @@ cell_of(enum metric m, const char *const labels[METRIC_LABELS_MAX])
 	c = find(m, labels);
 	if (!c) {
 		c = mem_zalloc(sizeof(*c));
-		memcpy(c->labels, labels, sizeof(c->labels));
+		for (unsigned i = 0; i < METRIC_LABELS_MAX && labels[i]; i++)
+			c->labels[i] = mem_strdup(labels[i]);
 		if (table[m].kind == HISTOGRAM)
 			c->buckets = mem_calloc(NBOUNDS + 1, sizeof(*c->buckets));
 		c->next = atomic_load_explicit(&cells[m], memory_order_relaxed);
@@ -163,7 +164,20 @@ metrics_get(enum metric m, const char *label)
 	return (int64_t)n;
 }
 
-/* {name="value",...}; le: a bucket's bound, or NULL. Values come from our tables: there is nothing to be escaped in them. */
+/* As the text format wants it: a path of the configuration may hold anything. */
+static void
+add_value(struct str *out, const char *z)
+{
+	str_addc(out, '"');
+	for (; *z; z++) {
+		if (*z == '"' || *z == '\\' || *z == '\n')
+			str_addc(out, '\\');
+		str_addc(out, *z == '\n' ? 'n' : *z);
+	}
+	str_addc(out, '"');
+}
+
+/* {name="value",...}; le: a bucket's bound, or NULL. */
 static void
 add_labels(struct str *out, enum metric m, const struct metric_cell *c, const char *le)
 {
@@ -173,7 +187,8 @@ add_labels(struct str *out, enum metric m, const struct metric_cell *c, const ch
 	for (unsigned i = 0; i < METRIC_LABELS_MAX && c->labels[i]; i++) {
 		size_t n = strcspn(name, ",");
 
-		str_printf(out, "%c%.*s=\"%s\"", open, (int)n, name, c->labels[i]);
+		str_printf(out, "%c%.*s=", open, (int)n, name);
+		add_value(out, c->labels[i]);
 		name += n + (name[n] == ',');
 		open = ',';
 	}

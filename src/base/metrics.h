@@ -1,6 +1,6 @@
 /*
  * metrics: the table metrics.def, counted per process, printed in Prometheus text form (exposition format 0.0.4).
- * A label's value must be a static string: its pointer is kept. Thread safe (atomics; a mutex when a label is new).
+ * A label's value is copied, and stays for good: it comes from a table or the configuration. Thread safe (atomics; a mutex when a label is new).
  */
 #ifndef BASE_METRICS_H
 #define BASE_METRICS_H

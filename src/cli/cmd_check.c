@@ -157,15 +157,15 @@ static bool
 check_tls(const struct conf *c)
 {
 	struct tls_server *ours;
-	struct tls_client *upstream = NULL;
+	struct upstream_tls upstream = { { NULL } };
 	struct errbuf eb;
 	struct str text = STR_INIT;
-	bool ok = listen_tls(c, &ours, &eb) == ERR_OK && upstream_tls(&upstream, c, &eb) == ERR_OK;
+	bool ok = listen_tls(c, &ours, &eb) == ERR_OK && upstream_tls_new(&upstream, c, &eb) == ERR_OK;
 
 	if (!ok)
 		fprintf(stderr, "%s: %s\n", c->path, eb.text);
 	tls_server_free(&ours);
-	tls_client_free(&upstream);
+	upstream_tls_free(&upstream);
 	conf_warnings(c, &text);
 	printf("%s", str_z(&text));
 	str_fini(&text);

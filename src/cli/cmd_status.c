@@ -281,6 +281,21 @@ print_processes(const json_t *j, const char *list, const char *title, bool migra
 	}
 }
 
+/* This machine's proxy tells; one server alone is no news. */
+static void
+print_upstreams(const json_t *j)
+{
+	const json_t *list = json_object_get(json_object_get(j, "proxy"), "upstreams");
+	size_t i;
+	json_t *o;
+
+	if (json_array_size(list) < 2)
+		return;
+	json_array_foreach(list, i, o)
+		printf("%-10s %s: %s, %llu requests in work\n", i == 0 ? "upstreams" : "", word(o, "address"),
+		    json_is_true(json_object_get(o, "up")) ? "up" : "down", (unsigned long long)num(o, "busy"));
+}
+
 static void
 print_text(const json_t *j)
 {
@@ -308,6 +323,7 @@ print_text(const json_t *j)
 		    out_count(b, num(v, "files")));
 	print_processes(j, "proxies", "proxies", false);
 	print_processes(j, "migrators", "migrators", true);
+	print_upstreams(j);
 	json_array_foreach(json_object_get(j, "dead_letters"), i, o)
 		printf("%-10s %s: %s\n", i == 0 ? "dead" : "", word(o, "key"), word(o, "why"));
 	json_array_foreach(json_object_get(j, "degraded"), i, o)

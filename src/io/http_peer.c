@@ -99,6 +99,12 @@ http_peer_idle(const struct http_peer *peer)
 	return peer->nidle;
 }
 
+unsigned
+http_peer_busy(const struct http_peer *peer)
+{
+	return peer->nbusy;
+}
+
 void
 http_peer_free(struct http_peer **peerp)
 {

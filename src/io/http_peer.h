@@ -7,7 +7,9 @@
  * comes exactly once and ends the request, whether or not its body was all taken: a server may answer early. A request that
  * is held has not its end sent before http_peer_release: until then no server has a complete one. A pooled
  * connection that turns out to be dead before it gave a byte is tried once more on a new one, if the request is idempotent
- * and has no body; nothing else is ever sent twice. A connection is reused only after a complete, exact answer.
+ * and has no body; nothing else is ever sent twice to a server. A connection is reused only after a complete, exact answer.
+ * Where several servers do the same work, a hook (on_attempt) hears how each does, and may send a request on to another's peer: one of
+ * which no byte was sent, or, once, one that is safe and got no byte of an answer.
  * Loop thread only.
  */
 #ifndef IO_HTTP_PEER_H
@@ -42,6 +44,11 @@ struct http_peer_opts {
 	unsigned keepalive;		/* idle connections kept */
 	unsigned connections;		/* at most; requests, which may have no body then, wait for one. 0: one for each request */
 	struct tls_client *tls;		/* NULL: plain; else who the server must be. The engine takes a reference of its own */
+	/* NULL, or hears once of each attempt at a request. ERR_OK: the answer's head has come; else not a byte of one came, and why. (Half
+	 * a head, or a kept connection that was closed meanwhile, say nothing.) may: the request can go to another peer of this loop
+	 * with `connections` 0, which is returned; NULL: it ends. *tried: the request's, 0 at its start, to note where it was. */
+	struct http_peer *(*on_attempt)(void *arg, enum err e, const char *why, bool may, uint32_t *tried);
+	void *attempt_arg;
 };
 
 struct http_peer_cb {
@@ -67,6 +74,8 @@ struct http_peer_req_opts {
 	uint64_t timeout_ms;		/* as the engine's, of this request; 0: the engine's */
 	bool to_head;			/* a HEAD request */
 	bool repeatable;		/* idempotent and without a body */
+	bool safe;			/* repeatable, and changes nothing: a second server may be asked, too */
+	bool alone;			/* for this server only; on_attempt does not hear of it */
 	bool held;			/* the body's last bytes, and its end, wait for http_peer_release; not without a body */
 };
 
@@ -79,6 +88,8 @@ void http_peer_set_opts(struct http_peer *peer, const struct http_peer_opts *o);
 /* Requests in work are dropped without a callback. Takes NULL, clears the pointer. */
 void http_peer_free(struct http_peer **peer);
 unsigned http_peer_idle(const struct http_peer *peer);
+/* Connections with a request in work. */
+unsigned http_peer_busy(const struct http_peer *peer);
 
 struct http_peer_req *http_peer_start(struct http_peer *peer, const struct http_peer_req_opts *o, const struct http_peer_cb *cb, void *arg);
 /* Body bytes, copied. false: enough for now, wait for on_drain. */

@@ -59,6 +59,8 @@ parse_head(struct peer_conn *c, const char *p, size_t n, size_t *used)
 		return true;
 	}
 	r->head_done = true;
+	if (peer->o.on_attempt != NULL && !r->alone)
+		(void)peer->o.on_attempt(peer->o.attempt_arg, ERR_OK, "", false, &r->tried);
 	/* Some servers send a body to HEAD all the same (gunicorn 20.1, for a streamed file): what comes late would be taken for the
 	 * next answer's head, and its bytes may be a client's. Only an answer that announces nothing leaves the connection clean. */
 	r->keep = peer->head.keep_alive && peer->head.framing != HTTP1_UNTIL_CLOSE && !(r->to_head && announces_body(&peer->head));

@@ -24,6 +24,7 @@ static void
 set_state(struct peer_conn *c, enum peer_conn_state s)
 {
 	struct http_peer *peer = c->peer;
+	int64_t idle = peer->nidle;
 
 	ASSERT(c->state != PEER_CONN_CLOSED);
 	if (c->state == PEER_CONN_IDLE)
@@ -50,7 +51,8 @@ set_state(struct peer_conn *c, enum peer_conn_state s)
 	}
 	if (!list_empty(&peer->waiting))
 		loop_call_soon(&peer->serve);
-	metrics_set(peer->o.idle_metric, NULL, peer->nidle);
+	if (idle != peer->nidle)	/* of all peers that count there */
+		metrics_add(peer->o.idle_metric, NULL, peer->nidle - idle);
 }
 
 /* Both as send and recv: -1 with errno; 0: the server has said that nothing more comes. */
@@ -174,6 +176,18 @@ peer_conn_close(struct peer_conn *c)
 }
 
 void
+peer_conn_abandon(struct peer_conn *c)
+{
+	struct http_peer_req *r = c->req;
+
+	if (!r->sent && !c->deaf) {
+		r->unsent = c->out;
+		str_init(&c->out);
+	}
+	peer_conn_close(c);
+}
+
+void
 peer_conn_touch(struct peer_conn *c)
 {
 	c->touched = clock_mono_ms();
@@ -253,7 +267,12 @@ peer_conn_bind(struct peer_conn *c, struct http_peer_req *r)
 	c->answered = c->deaf = false;
 	c->scan = 0;
 	str_clear(&c->in);
-	str_add(&c->out, r->head.p, r->head.len);
+	if (r->unsent.len > 0) {
+		c->out = r->unsent;
+		str_init(&r->unsent);
+	} else {
+		str_add(&c->out, r->head.p, r->head.len);
+	}
 }
 
 /* Nobody answers there. True if the request may try another address; others may have gone on to that meanwhile. */
@@ -328,7 +347,7 @@ lost(struct peer_conn *c, bool orderly)
 	if (c->reused && !c->answered && r->repeatable && !r->retried) {
 		r->retried = true;
 		peer_conn_close(c);
-		if (peer_conn_open(r) != ERR_OK)
+		if (peer_req_connect(r) != ERR_OK)
 			peer_req_end(r, ERR_CONNECT, r->why.text);
 		return;
 	}
@@ -469,8 +488,8 @@ not_connected(struct peer_conn *c, enum err e, const char *why)
 		peer_req_fail(c, e, why);
 		return;
 	}
-	peer_conn_close(c);
-	if (peer_conn_open(r) != ERR_OK)
+	peer_conn_abandon(c);
+	if (peer_req_connect(r) != ERR_OK)
 		peer_req_end(r, ERR_CONNECT, r->why.text);
 }
 

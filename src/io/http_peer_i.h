@@ -54,11 +54,14 @@ struct http_peer_req {
 	uint64_t timeout_ms;
 	uint64_t left;		/* of a body of known length */
 	struct str tail;	/* the body's last bytes so far, while held */
+	struct str unsent;	/* all that was queued on a connection that never was one; for the next */
 	struct loop_call fail;
 	struct errbuf why;
 	unsigned infos;
 	unsigned tries;		/* connects that failed */
-	bool to_head, repeatable, retried;
+	uint32_t tried;		/* on_attempt's */
+	bool to_head, repeatable, retried, safe, alone;
+	bool moved;		/* to another server, after this one may have seen it */
 	bool body_ended, head_done, keep, paused, want_drain, sent, held;
 };
 
@@ -91,15 +94,19 @@ void peer_conn_activate(struct peer_conn *c);
 /* Into the pool: its request is over. */
 void peer_conn_rest(struct peer_conn *c);
 void peer_conn_close(struct peer_conn *c);
+/* The same, for the sake of its request: what that has queued, if not a byte of it was sent, is kept for its next connection. */
+void peer_conn_abandon(struct peer_conn *c);
 void peer_conn_touch(struct peer_conn *c);
 void peer_conn_want(struct peer_conn *c);
 void peer_conn_flush(struct peer_conn *c);
 
-/* Gives it a connection, from the pool or a new one. */
+/* Gives it a connection, from the pool or a new one; where none can be made, another server's. Why not is in r->why. */
 enum err peer_req_begin(struct http_peer_req *r) ERR_MUST_CHECK;
+/* The same, but none of this server's pool. */
+enum err peer_req_connect(struct http_peer_req *r) ERR_MUST_CHECK;
 void peer_req_free(struct http_peer_req *r);
 void peer_req_end(struct http_peer_req *r, enum err e, const char *why);
-/* Closes the connection and ends its request. */
+/* Closes the connection and ends its request, unless another server takes it. */
 void peer_req_fail(struct peer_conn *c, enum err e, const char *why);
 void peer_req_drained(struct peer_conn *c);
 

@@ -13,6 +13,7 @@ peer_req_free(struct http_peer_req *r)
 	loop_call_cancel(&r->fail);
 	str_fini(&r->head);
 	str_fini(&r->tail);
+	str_fini(&r->unsent);
 	mem_free(r);
 }
 
@@ -33,13 +34,48 @@ peer_req_end(struct http_peer_req *r, enum err e, const char *why)
 	cb->done(arg, e, sent, text.text);
 }
 
+/* Not a byte of an answer has come. True: the request is another peer's now. */
+static bool
+elsewhere(struct http_peer_req *r, enum err e, const char *why, bool complete)
+{
+	const struct http_peer_opts *o = &r->peer->o;
+	bool may = (complete && !r->sent) || (r->safe && !r->moved);
+	struct http_peer *next;
+
+	if (o->on_attempt == NULL || r->alone)
+		return false;
+	next = o->on_attempt(o->attempt_arg, e, why, may, &r->tried);
+	ASSERT(next == NULL || may);
+	if (next == NULL)
+		return false;
+	r->moved = r->moved || r->sent;
+	r->peer = next;
+	r->tries = 0;
+	r->retried = false;
+	return true;
+}
+
 void
 peer_req_fail(struct peer_conn *c, enum err e, const char *why)
 {
 	struct http_peer_req *r = c->req;
+	/* A server may close what was idle: that says nothing of how it is. */
+	bool silent = !c->answered && !(c->reused && e == ERR_CLOSED);
+	/* Is all there that was to be sent? A deaf connection's bytes are gone. */
+	bool complete = !c->deaf;
 
-	peer_conn_close(c);
-	peer_req_end(r, e, why);
+	peer_conn_abandon(c);
+	if (!silent || !elsewhere(r, e, why, complete)) {
+		peer_req_end(r, e, why);
+		return;
+	}
+	if (peer_req_begin(r) != ERR_OK) {
+		peer_req_end(r, ERR_CONNECT, r->why.text);
+		return;
+	}
+	/* A connection from the pool takes it at once, and nobody would tell. */
+	if (r->want_drain)
+		loop_call_soon(&r->c->again);
 }
 
 static void
@@ -51,12 +87,22 @@ on_fail(void *arg)
 }
 
 enum err
+peer_req_connect(struct http_peer_req *r)
+{
+	enum err e = peer_conn_open(r);
+
+	if (e == ERR_OK || !elsewhere(r, e, r->why.text, true))
+		return e;
+	return peer_req_begin(r);
+}
+
+enum err
 peer_req_begin(struct http_peer_req *r)
 {
 	struct peer_conn *c = peer_conn_idle(r->peer);
 
 	if (c == NULL)
-		return peer_conn_open(r);
+		return peer_req_connect(r);
 	c->reused = true;
 	peer_conn_bind(c, r);
 	peer_conn_activate(c);
@@ -79,6 +125,8 @@ http_peer_start(struct http_peer *peer, const struct http_peer_req_opts *o, cons
 	r->timeout_ms = o->timeout_ms > 0 ? o->timeout_ms : peer->o.timeout_ms;
 	r->to_head = o->to_head;
 	r->repeatable = o->repeatable;
+	r->safe = o->safe;
+	r->alone = o->alone;
 	r->body_ended = o->framing == HTTP1_NO_BODY || (o->framing == HTTP1_LENGTH && o->length == 0);
 	r->held = o->held;
 	ASSERT(!r->held || !r->body_ended);

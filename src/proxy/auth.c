@@ -150,9 +150,9 @@ static const struct http_peer_cb callbacks = { .on_head = on_head, .on_data = on
 static enum request_step
 ask(struct request *r)
 {
-	struct http_peer_req_opts o = { .head = &r->auth.head, .framing = HTTP1_NO_BODY, .repeatable = true };
+	struct http_peer_req_opts o = { .head = &r->auth.head, .framing = HTTP1_NO_BODY, .repeatable = true, .safe = true };
 
-	r->auth.up = http_peer_start(r->sv->upstream, &o, &callbacks, r);
+	r->auth.up = upstream_start(r->sv->upstream, &o, &callbacks, r);
 	return STEP_WAIT;
 }
 

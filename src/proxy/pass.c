@@ -195,12 +195,13 @@ step_forward(struct request *r)
 		.length = r->pass.length,
 		.to_head = r->is_head,
 		.repeatable = r->pass.repeatable,
+		.safe = r->pass.repeatable && (r->is_get || r->is_head),
 		.held = r->write.busy,
 	};
 
 	r->write.sent = true;
 	r->source = REQUEST_UPSTREAM;
-	r->pass.up = http_peer_start(r->sv->upstream, &o, &callbacks, r);
+	r->pass.up = upstream_start(r->sv->upstream, &o, &callbacks, r);
 	if (body) {
 		r->reading_body = true;
 		http_conn_read_body(r->conn);

@@ -16,7 +16,6 @@
 #include "proxy/client.h"
 #include "proxy/listen.h"
 #include "proxy/status.h"
-#include "proxy/upstream.h"
 #include "store/mime.h"
 #include "store/r2.h"
 
@@ -154,7 +153,7 @@ server_reload(struct server *sv, struct str *errors)
 {
 	struct snapshot *s, *old = sv->snap;
 	struct tls_server *tls = NULL;
-	struct tls_client *upstream_side = NULL;
+	struct upstream_tls upstream_side = { { NULL } };
 	struct errbuf eb;
 	struct conf *c = conf_load(old->conf->path, errors);
 	const char *fixed = c == NULL ? NULL : conf_needs_restart(old->conf, c);
@@ -162,7 +161,7 @@ server_reload(struct server *sv, struct str *errors)
 
 	if (fixed != NULL)
 		str_printf(errors, "%s: %s cannot change without a restart\n", c->path, fixed);
-	if (ok && (listen_tls(c, &tls, &eb) != ERR_OK || upstream_tls(&upstream_side, c, &eb) != ERR_OK ||
+	if (ok && (listen_tls(c, &tls, &eb) != ERR_OK || upstream_tls_new(&upstream_side, c, &eb) != ERR_OK ||
 	    snapshot_new(sv, c, old, &s, &eb) != ERR_OK)) {
 		str_printf(errors, "%s: %s\n", c->path, eb.text);
 		ok = false;
@@ -171,7 +170,7 @@ server_reload(struct server *sv, struct str *errors)
 	if (!ok) {
 		log_error("proxy", "reload refused, the old configuration stays: %.*s", (int)strcspn(str_z(errors), "\n"), str_z(errors));
 		tls_server_free(&tls);
-		tls_client_free(&upstream_side);
+		upstream_tls_free(&upstream_side);
 		conf_unref(&c);
 		return false;
 	}
@@ -517,7 +516,7 @@ stop(struct server *sv)
 	loop_call_cancel(&sv->drained);
 	if (sv->probe != NULL)
 		store_cancel(sv->probed, &sv->probe);
-	http_peer_free(&sv->upstream);
+	upstream_free(&sv->upstream);
 	if (sv->writer != NULL)
 		writer_free(&sv->writer);
 	arming_close(&sv->arming);

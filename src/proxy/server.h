@@ -1,6 +1,6 @@
 /*
  * server: the proxy process. It owns everything: the snapshot, the cluster's tie, the thread pool, R2, the disk, the writer, the
- * upstream pool, the client's listeners and the admin listener; starts them in the order in which they need each other, and ends
+ * upstream servers, the client's listeners and the admin listener; starts them in the order in which they need each other, and ends
  * them in reverse.
  *
  * A snapshot (configuration, phase, R2 store) is made whole or not at all. A reload replaces the current one; requests and
@@ -24,6 +24,7 @@
 #include "proxy/admin.h"
 #include "proxy/arming.h"
 #include "proxy/forward.h"
+#include "proxy/upstream.h"
 #include "proxy/writer.h"
 #include "store/local.h"
 #include "store/openfiles.h"
@@ -57,7 +58,7 @@ struct server {
 	struct cluster *cluster;
 	struct writer *writer;
 	struct arming arming;
-	struct http_peer *upstream;
+	struct upstream *upstream;
 	struct http_server *http;
 	struct admin *admin;
 	struct accesslog *accesslog;	/* NULL: none */

@@ -50,6 +50,37 @@ gather_needed(const struct server *sv, const struct writer_state *w, struct line
 		add(l, "disk: less than media.min-free is free: no write is taken");
 }
 
+/* One alone gets every request, up or down: its failures are the client's to see. */
+static void
+gather_upstream(const struct upstream *up, struct lines *l)
+{
+	struct upstream_state s;
+	unsigned i;
+
+	for (i = 0; upstream_count(up) > 1 && i < upstream_count(up); i++) {
+		upstream_state(up, i, &s);
+		if (!s.up)
+			add(l, "upstream: %s is down: %s", s.address, s.why);
+	}
+}
+
+static json_t *
+upstreams(const struct upstream *up, int *idle)
+{
+	json_t *list = json_array();
+	struct upstream_state s;
+	unsigned i;
+
+	*idle = 0;
+	for (i = 0; i < upstream_count(up); i++) {
+		upstream_state(up, i, &s);
+		*idle += (int)s.idle;
+		json_array_append_new(list, json_pack("{s:s, s:b, s:s, s:i, s:i}", "address", s.address, "up", s.up, "why", s.why, "busy",
+		    (int)s.busy, "idle", (int)s.idle));
+	}
+	return list;
+}
+
 /* Everything else that is not as it should be: the proxy serves all the same. */
 static void
 gather(const struct server *sv, const struct writer_state *w, struct lines *l)
@@ -66,6 +97,7 @@ gather(const struct server *sv, const struct writer_state *w, struct lines *l)
 		add(l, "mirror: %s", w->mirror_trouble);
 	if (w->watch_trouble != NULL)
 		add(l, "watcher: %s", w->watch_trouble);
+	gather_upstream(sv->upstream, l);
 	if (arming_waits_for(&sv->arming, &ids))
 		add(l, "members: no lease is given until these have announced their marks: %s (r2shim cluster show)", str_z(&ids));
 	str_fini(&ids);
@@ -168,14 +200,16 @@ status_json(const struct server *sv, struct str *out)
 	struct str why = STR_INIT;
 	bool ready = status_ready(sv, &why);
 	struct writer_state w;
-	json_t *j, *more;
+	json_t *j, *more, *servers;
+	int idle;
 
 	writer_state(sv->writer, &w);
 	j = common(sv, &w);
+	servers = upstreams(sv->upstream, &idle);
 	more = json_pack("{s:s, s:s, s:b, s:b, s:I, s:i, s:i, s:i, s:o, s:o, s:I, s:I, s:I, s:o, s:b, s:s}", "id", cluster_id(sv->cluster),
 	    "site", sv->snap->conf->site, "ready", ready, "draining", sv->draining, "uptime_ms", (json_int_t)(clock_mono_ms() - sv->started_ms),
 	    "canary", (int)sv->snap->conf->canary, "connections", (int)http_server_conns(sv->http), "upstream_idle",
-	    (int)http_peer_idle(sv->upstream), "redis",
+	    idle, "redis",
 	    json_pack("{s:b, s:s}", "up", cluster_up(sv->cluster), "why", cluster_up(sv->cluster) ? "" : cluster_why(sv->cluster)), "r2",
 	    json_pack("{s:b, s:s, s:s}", "up", sv->r2_err == ERR_OK, "why", sv->r2_why, "breaker", breaker[sv->r2_breaker.state]),
 	    "mirroring", (json_int_t)w.mirroring, "waiting", (json_int_t)w.waiting, "watched_dirs", (json_int_t)w.watched_dirs,
@@ -183,6 +217,7 @@ status_json(const struct server *sv, struct str *out)
 	ASSERT(j != NULL && more != NULL);
 	json_object_update(j, more);
 	json_decref(more);
+	json_object_set_new(j, "upstreams", servers);
 	json_object_set_new(j, "committed", json_boolean(roster_committed(sv->arming.roster) != 0));
 	json_object_set_new(j, "next_refused", next_refused(sv));
 	dump(j, out);
