@@ -187,8 +187,9 @@ hurry(struct item *it)
 	}
 }
 
+/* marked: what is waited for is marked already, whatever has been noticed since. */
 static void
-wait_attach(struct item *it, struct mirror_wait *w)
+wait_attach(struct item *it, struct mirror_wait *w, bool marked)
 {
 	struct link *k = mem_zalloc(sizeof(*k));
 
@@ -199,7 +200,7 @@ wait_attach(struct item *it, struct mirror_wait *w)
 	list_add_tail(&w->links, &k->in_wait);
 	w->unmarked++;
 	w->unmirrored++;
-	if (it->mark_stage == MARK_STAGE_NONE)
+	if (marked || it->mark_stage == MARK_STAGE_NONE)
 		link_marked(k, ERR_OK);
 	hurry(it);
 	if (it->attempts > 0)	/* it is failing already: do not make this client wait for it */
@@ -218,7 +219,7 @@ mirror_wait_seqs(struct mirror *m, struct mirror_wait *w, uint64_t from, uint64_
 		if (it->last_seq <= from)
 			break;
 		if (it->born_seq <= to)
-			wait_attach(it, w);
+			wait_attach(it, w, false);
 	}
 }
 
@@ -228,7 +229,16 @@ mirror_wait_key(struct mirror *m, struct mirror_wait *w, const char *key, size_t
 	struct item *it = map_get(m->items, key, klen);
 
 	if (it != NULL)
-		wait_attach(it, w);
+		wait_attach(it, w, false);
+}
+
+void
+mirror_wait_copy(struct mirror *m, struct mirror_wait *w, const char *key, size_t klen)
+{
+	struct item *it = map_get(m->items, key, klen);
+
+	if (it != NULL)
+		wait_attach(it, w, true);
 }
 
 /* Items. */

@@ -58,6 +58,8 @@ void mirror_wait_init(struct mirror_wait *w, struct loop *l, void (*changed)(voi
 /* Attach to every item noticed with from < seq <= to, or to one key's item. */
 void mirror_wait_seqs(struct mirror *m, struct mirror_wait *w, uint64_t from, uint64_t to);
 void mirror_wait_key(struct mirror *m, struct mirror_wait *w, const char *key, size_t klen);
+/* Of a write that is marked: for its copy only. What the watcher says of the key besides is not that write's to wait for, nor to fail by. */
+void mirror_wait_copy(struct mirror *m, struct mirror_wait *w, const char *key, size_t klen);
 void mirror_wait_fini(struct mirror_wait *w);
 
 /* room runs when the number of keys has come down to n. */

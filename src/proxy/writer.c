@@ -582,7 +582,7 @@ confirmed_cb(void *arg, enum err e)
 	else
 		hold_spent(&op->hold);	/* the mark's script has dropped it */
 	mirror_owed(op->w->mirror, op->key, op->klen);
-	mirror_wait_key(op->w->mirror, &op->wait, op->key, op->klen);
+	mirror_wait_copy(op->w->mirror, &op->wait, op->key, op->klen);
 	op->stage = OP_DURABLE;
 	loop_call_soon(&op->call);
 }
