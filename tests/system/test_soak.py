@@ -24,7 +24,7 @@ def test_a_short_soak(make_stack):
 
 
 def test_what_a_soak_finds():
-    good = {"failures": [], "wrong": 0, "rss": 20 << 20, "rss_end": 21 << 20, "fds": 40, "fds_end": 44}
+    good = {"failures": [], "wrong": 0, "sanitized": False, "rss": float(20 << 20), "rss_end": 21 << 20, "fds": 40, "fds_end": 44}
     assert broken(good) == []
     assert broken({**good, "failures": [{"kind": "failed", "at": 1.0, "text": "GET /media/a: 500"}]}) == ["failed after 1.0 s: GET /media/a: 500"]
     assert len(broken({**good, "wrong": 1, "rss_end": 30 << 20, "fds_end": 60})) == 3
