@@ -17,6 +17,7 @@ import re
 import shutil
 import signal
 import sys
+import textwrap
 import time
 import traceback
 from pathlib import Path
@@ -187,7 +188,8 @@ class Demo:
         self.media = self.stack.media
         counts, total = fill(self.media, self.screen)
         self.screen.say(f"MEDIA_ROOT: {sum(counts.values()):,} files, {size(total)}")
-        self.screen.say("       " + ", ".join(f"{n:,} {name}" for name, n in counts.items()), clock=False)
+        for line in textwrap.wrap(", ".join(f"{n:,} {name}" for name, n in counts.items()), 73):
+            self.screen.say("       " + line, clock=False)
         self.stack.start()
         self.screen.say(f"in {folder}:")
         self.screen.say("       redis-server, gunicorn, the sandbox as R2, a proxy, two migrators", clock=False)
@@ -386,8 +388,8 @@ class Demo:
         say("Report", clock=False)
         row("files", f"{verify['files']:,} in MEDIA_ROOT, {size(verify['bytes'])}; {verify['objects']:,} objects in R2")
         row("requests", f"{report['requests']:,} of {report['clients']} clients, {size(report['bytes'])} read, checked by digest")
-        row("", f"{report['upload']:,} uploads, {report['overwrite']:,} overwrites, {report['replace']:,} replaces, "
-                f"{report['delete']:,} deletes; {report['put']:,} PUT, {report['erase']:,} DELETE")
+        row("", f"{report['upload']:,} uploads, {report['overwrite']:,} overwrites, {report['replace']:,} replaces,")
+        row("", f"{report['delete']:,} deletes; {report['put']:,} PUT, {report['erase']:,} DELETE")
         row("failures", f"{report['failed']} failed, {report['wrong']} wrong, slowest answer {report['slowest']:.1f} s")
         row("fallbacks", f"{sum(fallbacks.values()):,} reads looked at the other side"
             + (f" ({', '.join(f'{reason.lower()} {n:,}' for reason, n in fallbacks.items())})" if fallbacks else ""))
